@@ -1,0 +1,24 @@
+//! Runs any [`rmcp::ServerHandler`] in production: both eras of MCP over Streamable HTTP, with the
+//! layers a server on a network needs around it.
+//!
+//! [`serve`] is the one entry. It takes a factory of handlers, further routes and a [`Config`], and
+//! returns when the server has drained.
+
+pub mod auth;
+pub mod config;
+pub mod events;
+pub mod health;
+pub mod lifecycle;
+pub mod session;
+pub mod telemetry;
+pub mod transport;
+
+mod guard;
+mod router;
+mod server;
+
+#[cfg(feature = "test-util")]
+pub mod test_util;
+
+pub use config::Config;
+pub use server::{ServeError, Server, serve};

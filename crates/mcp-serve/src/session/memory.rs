@@ -1,0 +1,1 @@
+//! [`SessionStore`](super::SessionStore) within one process.

@@ -1,0 +1,90 @@
+#!/bin/sh
+# Installs what the tests need beside Rust into .tools (TEST_TOOLS names another folder): the official MCP
+# conformance suite and the Node.js it wants, the official MCP clients, schemathesis. Versions are pinned in
+# crates/mcp-notes/tests/clients; what is there already and current is left alone. Afterwards .tools/bin has
+# node, conformance, python and schemathesis.
+set -eu
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+pins=$root/crates/mcp-notes/tests/clients
+tools=${TEST_TOOLS:-$root/.tools}
+node_major_min=22
+
+say() { printf 'test tools: %s\n' "$*"; }
+fail() {
+    printf 'test tools: %s\n' "$*" >&2
+    exit 1
+}
+
+# The stamp of a part: its pins, this script, and the folder, because environments hold their own path.
+stamp_of() { { cat "$@" "$root/scripts/install-test-tools.sh" && printf '%s\n' "$tools"; } | cksum; }
+is_current() { [ -f "$tools/$1.stamp" ] && [ "$(cat "$tools/$1.stamp")" = "$2" ]; }
+
+install_npm() {
+    stamp=$(stamp_of "$pins/package.json" "$pins/package-lock.json")
+    if is_current npm "$stamp"; then
+        say "npm packages are current"
+        return
+    fi
+    command -v npm >/dev/null || fail "npm is missing; install Node.js 20 or newer with npm"
+    say "installing with npm into $tools/npm:"
+    sed -n 's/^    "\([^"]*\)": "\([0-9][^"]*\)",\{0,1\}$/    \1 \2/p' "$pins/package.json"
+    rm -f "$tools/npm.stamp"
+    mkdir -p "$tools/npm"
+    cp "$pins/package.json" "$pins/package-lock.json" "$tools/npm/"
+    # No package here needs an install script, so none may run one.
+    (cd "$tools/npm" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
+        fail "npm ci failed; its messages are above"
+    link_node
+    write_command conformance "exec \"$tools/bin/node\" \"$tools/npm/node_modules/@modelcontextprotocol/conformance/dist/index.js\" \"\$@\""
+    printf '%s\n' "$stamp" >"$tools/npm.stamp"
+}
+
+# The Node.js that npm brought for this platform, or the machine's own where it is new enough.
+link_node() {
+    for binary in "$tools"/npm/node_modules/node-*/bin/node "$(command -v node || true)"; do
+        if [ -x "$binary" ] && "$binary" -e "process.exit(parseInt(process.versions.node) < $node_major_min ? 1 : 0)"; then
+            ln -sfn "$binary" "$tools/bin/node"
+            return
+        fi
+    done
+    fail "no Node.js $node_major_min or newer: npm has none for this platform, and the machine's own is older"
+}
+
+install_python() {
+    stamp=$(stamp_of "$pins/requirements.txt")
+    if is_current python "$stamp"; then
+        say "Python packages are current"
+        return
+    fi
+    python=${PYTHON:-python3}
+    command -v "$python" >/dev/null || fail "$python is missing; install Python 3.11 or newer (or set PYTHON)"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$("$python" --version) is too old; install Python 3.11 or newer (or set PYTHON)"
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "$python cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv"
+    say "installing with pip into $tools/python: $(sed -n 's/^\(mcp\|schemathesis\)==/\1 /p' "$pins/requirements.txt" | paste -sd ' ' -) and what they need"
+    rm -rf "$tools/python.stamp" "$tools/python"
+    "$python" -m venv "$tools/python" || fail "python -m venv failed; its messages are above"
+    "$tools/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+        -r "$pins/requirements.txt" || fail "pip install failed; its messages are above"
+    for name in python schemathesis; do
+        write_command "$name" "exec \"$tools/python/bin/$name\" \"\$@\""
+    done
+    printf '%s\n' "$stamp" >"$tools/python.stamp"
+}
+
+write_command() {
+    printf '#!/bin/sh\n%s\n' "$2" >"$tools/bin/$1.new"
+    chmod +x "$tools/bin/$1.new"
+    mv "$tools/bin/$1.new" "$tools/bin/$1"
+}
+
+mkdir -p "$tools/bin"
+# Two runs at once would take each other's files away.
+if command -v flock >/dev/null; then
+    exec 9>"$tools/lock"
+    flock 9
+fi
+install_npm
+install_python

@@ -1,0 +1,172 @@
+//! What a store of notes is, and the list of stores.
+
+pub mod sqlite;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::error::{Result, StoreError};
+use crate::note::{Author, Note, NoteId, NotePatch, Owner};
+use crate::query::{Completion, Hit, ListQuery, Preview, TagCount, TitleMatch};
+use crate::search;
+use crate::service::{Change, Deleted};
+
+/// Opens the store at `address`:
+///
+/// - `sqlite:PATH`: a SQLite database in the file PATH, created with its folder if there is none;
+/// - `sqlite::memory:`: a SQLite database that is gone when the store is.
+///
+/// The address is never repeated in an error, because it can hold a password.
+pub async fn open(address: &str) -> Result<Arc<dyn Store>, StoreError> {
+    let (scheme, rest) = address.split_once(':').unwrap_or(("", address));
+    match (scheme, rest) {
+        ("sqlite", ":memory:") => Ok(Arc::new(
+            sqlite::SqliteStore::in_memory(sqlite::Options::default()).await?,
+        )),
+        ("sqlite", "") => Err(StoreError::Address(
+            "sqlite: needs the path of a file".to_owned(),
+        )),
+        ("sqlite", path) => {
+            let options = sqlite::Options::default();
+            Ok(Arc::new(
+                sqlite::SqliteStore::open(Path::new(path), options).await?,
+            ))
+        }
+        ("mongodb" | "mongodb+srv", _) => Err(StoreError::Address(
+            "the MongoDB store is not built into this program; use sqlite:PATH".to_owned(),
+        )),
+        _ => Err(StoreError::Address(
+            "the address of the notes store must be sqlite:PATH or sqlite::memory:".to_owned(),
+        )),
+    }
+}
+
+/// Keeps notes. `tests/contract.rs` says what every store must do; [`crate::Notes`] is the way to
+/// use one.
+///
+/// Each write is atomic, and durable when it is answered. A write that has been accepted runs to
+/// its end even if its caller stops waiting.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Adds someone to be told of every change, once it is durable and before it is answered, in
+    /// order for each note. The listener must return at once: a store may call it where it writes.
+    fn on_change(&self, listener: Listener);
+
+    /// Keeps a new note. [`crate::Error::Exists`] if its owner has one with the same id.
+    async fn insert(&self, note: Note) -> Result<Note>;
+
+    /// The note, or [`crate::Error::NotFound`].
+    async fn get(&self, owner: &Owner, id: &NoteId) -> Result<Note>;
+
+    /// A page of the owner's notes as [`ListQuery`] says, after `after`; `query.cursor` is not
+    /// looked at.
+    async fn list(
+        &self,
+        owner: &Owner,
+        query: &ListQuery,
+        after: Option<ListPosition>,
+    ) -> Result<Listed>;
+
+    /// A page of at most `limit` of the owner's notes that match, as [`crate::search`] says, after
+    /// `after`.
+    async fn search(
+        &self,
+        owner: &Owner,
+        query: &search::Query,
+        after: Option<HitPosition>,
+        limit: u32,
+    ) -> Result<Found>;
+
+    /// Changes a note in one step: reads it, compares its version with `expected` if that is given
+    /// ([`crate::Error::Conflict`]), applies the patch, adds one to the version, and sets time and
+    /// author. The time of change becomes `stamp.at`, or stays if that is earlier.
+    async fn update(
+        &self,
+        owner: &Owner,
+        id: &NoteId,
+        patch: NotePatch,
+        expected: Option<u64>,
+        stamp: Stamp,
+    ) -> Result<Note>;
+
+    /// Deletes a note, if it is at version `expected` or none is given.
+    async fn delete(&self, owner: &Owner, id: &NoteId, expected: Option<u64>) -> Result<Deleted>;
+
+    /// At most `limit` of the owner's tags that start with `typed`, then such that contain it; each
+    /// group with the most used first, then by name.
+    async fn tags(&self, owner: &Owner, typed: &str, limit: u32) -> Result<Completion<TagCount>>;
+
+    /// At most `limit` titles of the owner's notes that start with `typed`, then such that contain
+    /// it, upper and lower case being the same; each group with the newest change first.
+    async fn titles(
+        &self,
+        owner: &Owner,
+        typed: &str,
+        limit: u32,
+    ) -> Result<Completion<TitleMatch>>;
+
+    /// Whether the store answers, reading and writing.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Ends the store: what was accepted is written, what comes later is refused as
+    /// [`StoreError::Unavailable`]. Closing twice is allowed.
+    async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// Who is told of changes.
+pub type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
+
+/// When and by whom a note is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// When, in whole microseconds.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: Author,
+}
+
+/// A place in a list: after this note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListPosition {
+    /// When the note was changed.
+    pub updated_at: Timestamp,
+    /// Its id.
+    pub id: NoteId,
+}
+
+/// A place among the hits of a search: after this note.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HitPosition {
+    /// How well it matched; lower is better. Stores prefer what they find for the note now, because
+    /// every change of any note moves all ranks a little.
+    pub rank: f64,
+    /// When the note was changed.
+    pub updated_at: Timestamp,
+    /// Its id.
+    pub id: NoteId,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The notes, in order.
+    pub items: Vec<Preview>,
+    /// Whether there are more after them.
+    pub more: bool,
+    /// How many there are on all pages, if known exactly.
+    pub total: Option<u64>,
+}
+
+/// A page of a search.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The hits with their ranks, in order.
+    pub items: Vec<(Hit, f64)>,
+    /// Whether there are more after them.
+    pub more: bool,
+    /// How many there are on all pages, if known exactly.
+    pub total: Option<u64>,
+}

@@ -21,4 +21,4 @@ mod server;
 pub mod test_util;
 
 pub use config::Config;
-pub use server::{ServeError, Server, serve};
+pub use server::{Drained, ServeError, Server, serve};

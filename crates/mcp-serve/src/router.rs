@@ -1,0 +1,381 @@
+//! The map of a request: every route and every layer, in the order in which it meets them.
+//!
+//! 1. request id, trace, access line, span
+//! 2. panic guard
+//! 3. probes: `/livez`, `/readyz` and the health report are answered here, so that an orchestrator
+//!    needs neither a listed host nor a credential. Whoever lacks those learns the status alone.
+//! 4. refusal of new work while the server drains
+//! 5. host, origin, preflight
+//! 6. limits of the request
+//! 7. authentication: the `Principal` goes into the extensions
+//! 8. the MCP paths, or the further routes within the deadline
+//!
+//! On the way back every answer, errors included, gets the CORS and security headers and the
+//! request id.
+
+mod answer;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+};
+
+use axum::{
+    body::Body,
+    extract::{DefaultBodyLimit, MatchedPath, Request},
+    middleware::Next,
+};
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Response, StatusCode, Version,
+    header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE},
+    request::Parts,
+};
+use http_body::Body as HttpBody;
+use http_body_util::Limited;
+use rmcp::ServerHandler;
+use tower::Service as _;
+use tracing::Instrument as _;
+
+pub(crate) use self::answer::Tracked;
+use self::answer::{Failure, Shape, error_response, json_response};
+use crate::{
+    auth::Authenticator,
+    config::{AllowedHosts, AllowedOrigins, Config, Limits},
+    guard::{self, Cors},
+    health::Health,
+    lifecycle::Lifecycle,
+    server::Busy,
+    telemetry::{AccessLine, AccessNote, RequestIds, RouteName, TraceParent, X_REQUEST_ID},
+    transport::Transport,
+};
+
+/// Every route and every layer of one server.
+pub(crate) struct Router<F> {
+    transport: Arc<Transport<F>>,
+    routes: axum::Router,
+    mcp_paths: Vec<Arc<str>>,
+    health_path: Arc<str>,
+    health: Arc<Health>,
+    hosts: AllowedHosts,
+    origins: AllowedOrigins,
+    limits: Limits,
+    authenticator: Arc<dyn Authenticator>,
+    ids: RequestIds,
+    draining: AtomicBool,
+}
+
+/// Where a path leads.
+enum Route {
+    Live,
+    Ready,
+    Health,
+    Mcp(Arc<str>),
+    Further,
+}
+
+impl<H, F> Router<F>
+where
+    H: ServerHandler,
+    F: Fn() -> H + Send + Sync + 'static,
+{
+    pub(crate) fn new(
+        factory: F,
+        routes: axum::Router,
+        config: Config,
+        health: Arc<Health>,
+        lifecycle: Lifecycle,
+    ) -> Self {
+        let mut settings = config.mcp;
+        settings.body_bytes_max = config.limits.body_bytes_max;
+        let without_slash = |path: &String| Arc::from(path.strip_suffix('/').unwrap_or(path));
+        Self {
+            transport: Arc::new(Transport::new(
+                factory,
+                settings,
+                config.sessions,
+                config.events,
+                lifecycle,
+            )),
+            // The bound of the body is ours, so axum's own must not come before it.
+            routes: routes
+                .layer(axum::middleware::from_fn(note_route))
+                .layer(DefaultBodyLimit::disable()),
+            mcp_paths: config.mcp_paths.iter().map(without_slash).collect(),
+            health_path: config.health_path.into(),
+            health,
+            hosts: config.allowed_hosts,
+            origins: config.allowed_origins,
+            limits: config.limits,
+            authenticator: config.authenticator,
+            ids: RequestIds::new(),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on new requests are refused.
+    pub(crate) fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers one request. `busy` keeps its connection from counting as idle until the last byte
+    /// of the answer is written.
+    pub(crate) async fn handle<B>(
+        self: Arc<Self>,
+        request: http::Request<B>,
+        busy: Busy,
+    ) -> Response<Tracked>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+    {
+        let (mut parts, body) = request.into_parts();
+        let request_id = self.ids.of(&parts.headers);
+        let trace = TraceParent::of(&parts.headers);
+        let route = self.route(parts.uri.path());
+        let shape = if matches!(route, Route::Mcp(_)) { Shape::JsonRpc } else { Shape::Problem };
+        let version = parts.version;
+        let mut line = self.begin_line(&parts, &route, request_id.clone(), trace.clone());
+        let span = tracing::info_span!(
+            "request",
+            request_id = request_id.as_str(),
+            trace_id = trace.as_ref().map(TraceParent::trace_id),
+        );
+        parts.extensions.insert(request_id.clone());
+        if let Some(trace) = trace {
+            parts.extensions.insert(trace);
+        }
+
+        let mut cors = Cors::NONE;
+        let answer = guard_panic(self.answer(route, parts, body, &mut cors)).instrument(span).await;
+        let mut response = match answer {
+            Ok(Ok(response)) => response,
+            Ok(Err(failure)) => failure.into_response(shape),
+            Err(Panicked) => {
+                error_response(StatusCode::INTERNAL_SERVER_ERROR, "internal error", shape)
+            }
+        };
+
+        let headers = response.headers_mut();
+        guard::seal(headers, &cors);
+        headers.insert(X_REQUEST_ID, request_id.header().clone());
+        if self.draining.load(Ordering::Relaxed) && version < Version::HTTP_2 {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        line.status = Some(response.status());
+        line.note = response.extensions_mut().remove::<AccessNote>();
+        if let Some(path) = response.extensions_mut().remove::<MatchedPath>() {
+            line.route = RouteName::Matched(path);
+        }
+        response.map(|body| Tracked::new(body, line, busy))
+    }
+
+    fn route(&self, path: &str) -> Route {
+        match path {
+            "/livez" | "/health/live" | "/health/liveness" => return Route::Live,
+            "/readyz" | "/health/ready" | "/health/readiness" => return Route::Ready,
+            _ if *path == *self.health_path => return Route::Health,
+            _ => {}
+        }
+        let bare = path.strip_suffix('/').unwrap_or(path);
+        match self.mcp_paths.iter().find(|mcp| ***mcp == *bare) {
+            Some(path) => Route::Mcp(path.clone()),
+            None => Route::Further,
+        }
+    }
+
+    fn begin_line(
+        &self,
+        parts: &Parts,
+        route: &Route,
+        request_id: crate::telemetry::RequestId,
+        trace: Option<TraceParent>,
+    ) -> AccessLine {
+        let (name, is_probe) = match route {
+            Route::Live => (RouteName::Fixed("/livez".into()), true),
+            Route::Ready => (RouteName::Fixed("/readyz".into()), true),
+            Route::Health => (RouteName::Fixed(self.health_path.clone()), true),
+            Route::Mcp(path) => (RouteName::Fixed(path.clone()), false),
+            Route::Further => (RouteName::Unmatched, false),
+        };
+        let mut line = AccessLine::begin(parts.method.clone(), name, request_id, trace);
+        line.is_probe = is_probe;
+        line
+    }
+
+    async fn answer<B>(
+        &self,
+        route: Route,
+        mut parts: Parts,
+        body: B,
+        cors: &mut Cors,
+    ) -> Result<Response<Body>, Failure>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+    {
+        if let Route::Live | Route::Ready | Route::Health = route {
+            return self.probe(&route, &parts, cors).await;
+        }
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Failure::unavailable("the server is shutting down"));
+        }
+        guard::check_host(&parts, &self.hosts)?;
+        *cors = guard::check_origin(&parts, &self.origins)?;
+        if guard::is_preflight(&parts) {
+            return Ok(preflight(&parts));
+        }
+        self.check_limits(&parts)?;
+        let principal = self.authenticator.authenticate(&parts).await?;
+        parts.extensions.insert(principal);
+        match route {
+            Route::Mcp(_) => {
+                let request = Request::from_parts(parts, Body::new(body));
+                Ok(self.transport.clone().handle(request).await)
+            }
+            _ => self.further(parts, body).await,
+        }
+    }
+
+    async fn probe(
+        &self,
+        route: &Route,
+        parts: &Parts,
+        cors: &mut Cors,
+    ) -> Result<Response<Body>, Failure> {
+        let trusted = guard::check_host(parts, &self.hosts).is_ok();
+        let origin = guard::check_origin(parts, &self.origins);
+        if trusted
+            && guard::is_preflight(parts)
+            && let Ok(allowed) = &origin
+        {
+            *cors = allowed.clone();
+            return Ok(preflight(parts));
+        }
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            return Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "probes are read with GET")
+                .with(ALLOW, HeaderValue::from_static("GET, HEAD")));
+        }
+        if matches!(route, Route::Live) {
+            return Ok(health_response(Health::live()));
+        }
+        let mut details = trusted;
+        match origin {
+            Ok(allowed) if trusted => *cors = allowed,
+            _ => details = false,
+        }
+        let details = details && self.authenticator.authenticate(parts).await.is_ok();
+        let answer = match route {
+            Route::Ready => self.health.ready(details).await,
+            _ => self.health.full(details).await,
+        };
+        Ok(health_response(answer))
+    }
+
+    fn check_limits(&self, parts: &Parts) -> Result<(), Failure> {
+        let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        if target > self.limits.uri_bytes_max {
+            return Err(Failure::new(StatusCode::URI_TOO_LONG, "the target is too long"));
+        }
+        if parts.headers.len() > self.limits.headers_max {
+            return Err(Failure::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "the request has too many header fields",
+            ));
+        }
+        let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let announced = announced.and_then(|digits| digits.parse::<u64>().ok());
+        if announced.is_some_and(|bytes| bytes > self.limits.body_bytes_max as u64) {
+            return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, BODY_TOO_LARGE));
+        }
+        Ok(())
+    }
+
+    async fn further<B>(&self, parts: Parts, body: B) -> Result<Response<Body>, Failure>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+    {
+        let body = Body::new(Limited::new(body, self.limits.body_bytes_max));
+        let mut routes = self.routes.clone();
+        let call = routes.call(Request::from_parts(parts, body));
+        let Ok(answer) = tokio::time::timeout(self.limits.request_deadline, call).await else {
+            return Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, "the request took too long"));
+        };
+        let response = match answer {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        Ok(with_error_body(response))
+    }
+}
+
+const BODY_TOO_LARGE: &str = "the body is too large";
+
+/// Leaves the template of the matched route in the response, where the access line finds it.
+async fn note_route(request: Request, next: Next) -> Response<Body> {
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    if let Some(path) = path {
+        response.extensions_mut().insert(path);
+    }
+    response
+}
+
+/// Gives errors that a router answers without a body (404, 405) or with axum's own text (413) the
+/// form that all errors here have.
+fn with_error_body(mut response: Response<Body>) -> Response<Body> {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let is_bare = !response.headers().contains_key(CONTENT_TYPE) && response.body().is_end_stream();
+    let message = match status {
+        StatusCode::NOT_FOUND if is_bare => "there is nothing at this path",
+        StatusCode::METHOD_NOT_ALLOWED if is_bare => "this path does not take this method",
+        StatusCode::PAYLOAD_TOO_LARGE if is_bare || has_plain_text(&response) => BODY_TOO_LARGE,
+        _ if is_error && is_bare => status.canonical_reason().unwrap_or("error"),
+        _ => return response,
+    };
+    let (parts, body) = error_response(status, message, Shape::Problem).into_parts();
+    response.headers_mut().remove(CONTENT_LENGTH);
+    response.headers_mut().extend(parts.headers);
+    *response.body_mut() = body;
+    response
+}
+
+fn has_plain_text(response: &Response<Body>) -> bool {
+    let content_type = response.headers().get(CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/plain"))
+}
+
+fn preflight(parts: &Parts) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    guard::preflight_headers(&parts.headers, response.headers_mut());
+    response
+}
+
+fn health_response(answer: crate::health::Answer) -> Response<Body> {
+    let status = if answer.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_response(status, "application/json", &answer.body)
+}
+
+struct Panicked;
+
+/// Runs `work`; a panic in it ends this request and nothing else.
+async fn guard_panic<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
+    let mut work = pin!(work);
+    std::future::poll_fn(|cx| {
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(_) => {
+                // The panic hook has printed the message; it may hold anything, so it stays there.
+                tracing::error!("a handler panicked");
+                Poll::Ready(Err(Panicked))
+            }
+        }
+    })
+    .await
+}

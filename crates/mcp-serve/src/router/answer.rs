@@ -1,0 +1,164 @@
+//! Answers that the edge gives itself, and the body that knows when an answer is over.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{
+    HeaderName, HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use serde_json::json;
+
+use crate::{
+    auth::AuthError,
+    guard::Refusal,
+    server::Busy,
+    telemetry::AccessLine,
+};
+
+/// How errors are written: as a JSON-RPC error without `id` on the MCP paths (the id of a request
+/// that was not read is unknown), as a problem document (RFC 9457) elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    JsonRpc,
+    Problem,
+}
+
+/// A request that the edge does not pass on.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: StatusCode,
+    message: &'static str,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Failure {
+    pub(super) const fn new(status: StatusCode, message: &'static str) -> Self {
+        Self { status, message, header: None }
+    }
+
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    /// 503, with a time after which another try may be worth it.
+    pub(super) fn unavailable(message: &'static str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+            .with(RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    pub(super) fn into_response(self, shape: Shape) -> Response<Body> {
+        let mut response = error_response(self.status, self.message, shape);
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let status =
+            if refusal.is_malformed() { StatusCode::BAD_REQUEST } else { StatusCode::FORBIDDEN };
+        Self::new(status, refusal.message())
+    }
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Unauthenticated { challenge } => {
+                let failure = Self::new(StatusCode::UNAUTHORIZED, "authentication required");
+                // A challenge that is no header value is a defect of the authenticator; the scheme
+                // alone is still an answer that clients understand.
+                let value = HeaderValue::try_from(challenge);
+                let value = value.unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+                failure.with(WWW_AUTHENTICATE, value)
+            }
+            AuthError::Unavailable => {
+                Self::unavailable("the credential cannot be checked at the moment")
+            }
+        }
+    }
+}
+
+/// An error of this status in the given shape.
+pub(super) fn error_response(status: StatusCode, message: &str, shape: Shape) -> Response<Body> {
+    match shape {
+        Shape::JsonRpc => {
+            // The two codes of JSON-RPC for "your request" and "our fault".
+            let code = if status.is_server_error() { -32603 } else { -32600 };
+            let body = json!({
+                "jsonrpc": "2.0",
+                "error": { "code": code, "message": message },
+            });
+            json_response(status, "application/json", &body)
+        }
+        Shape::Problem => {
+            let body = json!({
+                "type": "about:blank",
+                "title": status.canonical_reason().unwrap_or("Error"),
+                "status": status.as_u16(),
+                "detail": message,
+            });
+            json_response(status, "application/problem+json", &body)
+        }
+    }
+}
+
+/// A response with a JSON body.
+pub(super) fn json_response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: &serde_json::Value,
+) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// The body of every answer. It counts its bytes, and when it is dropped the request is over: the
+/// access line is written and the connection is idle.
+pub(crate) struct Tracked {
+    inner: Body,
+    line: AccessLine,
+    _busy: Busy,
+}
+
+impl Tracked {
+    pub(super) fn new(inner: Body, line: AccessLine, busy: Busy) -> Self {
+        Self { inner, line, _busy: busy }
+    }
+}
+
+impl HttpBody for Tracked {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            self.line.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

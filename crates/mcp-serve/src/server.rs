@@ -1,0 +1,379 @@
+//! Bind, run, drain: the accept loop and the end of a server.
+
+mod activity;
+mod connection;
+mod socket;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rmcp::ServerHandler;
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Semaphore,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+
+pub(crate) use self::activity::Busy;
+use self::connection::{End, Shared};
+use crate::{config::Config, health::Health, lifecycle::Lifecycle, router::Router};
+
+/// Why a server could not start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address could not be bound.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A setting that no server can run with.
+    #[error("{0}")]
+    Config(&'static str),
+    /// The signals that stop the server could not be subscribed to.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+}
+
+/// Runs a server until SIGTERM or SIGINT, then drains it. A second signal ends it at once.
+///
+/// `factory` makes the handler of each request and must be cheap: clone something shared.
+/// `routes` are served beside MCP, behind the same layers.
+pub async fn serve<H, F>(
+    factory: F,
+    routes: axum::Router,
+    config: Config,
+) -> Result<Drained, ServeError>
+where
+    H: ServerHandler,
+    F: Fn() -> H + Send + Sync + 'static,
+{
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+    let server = Server::bind(factory, routes, config).await?;
+    let lifecycle = server.lifecycle().clone();
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let watch = tokio::spawn(async move {
+        let name = either(&mut terminate, &mut interrupt).await;
+        tracing::info!(signal = name, "stopping");
+        let _ = stop.send(());
+        let name = either(&mut terminate, &mut interrupt).await;
+        tracing::warn!(signal = name, "stopping at once");
+        lifecycle.hard.cancel();
+    });
+    let drained = server
+        .run(async {
+            let _ = stopped.await;
+        })
+        .await;
+    watch.abort();
+    drained
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// A server that holds its address and does not serve yet.
+pub struct Server<F> {
+    listener: TcpListener,
+    address: SocketAddr,
+    name: String,
+    version: String,
+    connections_max: usize,
+    sessions: Arc<dyn crate::session::SessionStore>,
+    health: Arc<Health>,
+    shared: Arc<Shared<F>>,
+}
+
+impl<F> std::fmt::Debug for Server<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// From the wish to stop to the end.
+    pub took: Duration,
+    /// Requests that were under way when the time was over, and that got no full answer.
+    pub requests_cut: usize,
+    /// Tasks that did not even end when they were ordered to.
+    pub tasks_left: usize,
+}
+
+impl Drained {
+    /// Whether everything under way was finished.
+    pub fn is_clean(&self) -> bool {
+        self.requests_cut == 0 && self.tasks_left == 0
+    }
+}
+
+impl<H, F> Server<F>
+where
+    H: ServerHandler,
+    F: Fn() -> H + Send + Sync + 'static,
+{
+    /// Takes the address of `config`, so that clients may connect; they are served by
+    /// [`Server::run`].
+    pub async fn bind(
+        factory: F,
+        routes: axum::Router,
+        config: Config,
+    ) -> Result<Self, ServeError> {
+        if config.limits.header_bytes_max < 8 << 10 {
+            return Err(ServeError::Config("header_bytes_max must be at least 8192"));
+        }
+        if config.mcp_paths.iter().any(|path| !path.starts_with('/')) {
+            return Err(ServeError::Config("every path of mcp_paths must begin with a slash"));
+        }
+        let bind_error = |source| ServeError::Bind { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
+        let address = listener.local_addr().map_err(bind_error)?;
+        let health = Arc::new(Health::new(
+            config.name.clone(),
+            config.version.clone(),
+            config.checks.clone(),
+            config.sessions.clone(),
+        ));
+        let lifecycle = Lifecycle::default();
+        Ok(Self {
+            listener,
+            address,
+            name: config.name.clone(),
+            version: config.version.clone(),
+            connections_max: affordable(config.limits.connections_max),
+            sessions: config.sessions.clone(),
+            health: health.clone(),
+            shared: Arc::new(Shared {
+                limits: config.limits.clone(),
+                drain: config.drain.clone(),
+                lifecycle: lifecycle.clone(),
+                router: Arc::new(Router::new(factory, routes, config, health, lifecycle)),
+            }),
+        })
+    }
+
+    /// The address taken, with its real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The tokens and tasks of this server.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.shared.lifecycle
+    }
+
+    /// Serves until `stop` is over (or the lifecycle's soft token is cancelled), then drains:
+    /// not ready, notice, no new work, and after the limit no work at all.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Drained, ServeError> {
+        tracing::info!(
+            address = %self.address,
+            name = self.name,
+            version = self.version,
+            "listening"
+        );
+        let lifecycle = self.shared.lifecycle.clone();
+        let drain = self.shared.drain.clone();
+        lifecycle.tasks.spawn(sweep(self.sessions.clone(), lifecycle.clone()));
+        let door = Door {
+            open: Arc::new(AtomicUsize::new(0)),
+            cut: Arc::new(AtomicUsize::new(0)),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        };
+        let cut = door.cut.clone();
+
+        let stop_or_soft = async {
+            tokio::select! {
+                () = stop => {}
+                () = lifecycle.soft.cancelled() => {}
+                () = lifecycle.hard.cancelled() => {}
+            }
+            self.health.begin_drain();
+            let begun = Instant::now();
+            tokio::select! {
+                () = sleep(drain.notice) => {}
+                () = lifecycle.soft.cancelled() => {}
+                () = lifecycle.hard.cancelled() => {}
+            }
+            begun
+        };
+        let begun = tokio::select! {
+            begun = stop_or_soft => begun,
+            never = self.accept(&door) => match never {},
+        };
+
+        self.shared.router.begin_drain();
+        lifecycle.soft.cancel();
+        drop(self.listener);
+        lifecycle.tasks.close();
+        tracing::info!(connections = door.open.load(Ordering::Relaxed), "draining");
+        tokio::select! {
+            () = lifecycle.tasks.wait() => {}
+            () = sleep(drain.limit) => {}
+            () = lifecycle.hard.cancelled() => {}
+        }
+        let finished = lifecycle.tasks.is_empty();
+        lifecycle.hard.cancel();
+        if !finished {
+            // Connections cut themselves at the end of the grace; this waits a little longer.
+            let patience = drain.grace + Duration::from_millis(500);
+            let _ = timeout(patience, lifecycle.tasks.wait()).await;
+        }
+        let drained = Drained {
+            took: begun.elapsed(),
+            requests_cut: cut.load(Ordering::Relaxed),
+            tasks_left: lifecycle.tasks.len(),
+        };
+        let took_ms = u64::try_from(drained.took.as_millis()).unwrap_or(u64::MAX);
+        if drained.is_clean() {
+            tracing::info!(took_ms, "drained");
+        } else {
+            let (cut, left) = (drained.requests_cut, drained.tasks_left);
+            tracing::warn!(took_ms, requests_cut = cut, tasks_left = left, "drained by force");
+        }
+        Ok(drained)
+    }
+
+    /// Accepts connections for ever.
+    async fn accept(&self, door: &Door) -> std::convert::Infallible {
+        const BACKOFF: Duration = Duration::from_millis(50);
+        const REPEAT: Duration = Duration::from_secs(5);
+        let mut reported: Option<Instant> = None;
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => self.admit(stream, door),
+                // The peer went before it was served.
+                Err(error) if is_of_one_connection(&error) => {}
+                // Out of files or memory: it passes when connections end, not by trying again.
+                Err(error) => {
+                    if reported.is_none_or(|at| at.elapsed() > REPEAT) {
+                        tracing::error!(%error, "cannot accept connections");
+                        reported = Some(Instant::now());
+                    }
+                    sleep(BACKOFF).await;
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, door: &Door) {
+        if door.open.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
+            door.open.fetch_sub(1, Ordering::Relaxed);
+            // Politeness is bounded too: beyond it the connection is dropped here.
+            if let Ok(permit) = door.refusals.clone().try_acquire_owned() {
+                self.shared.lifecycle.tasks.spawn(async move {
+                    refuse(stream).await;
+                    drop(permit);
+                });
+            }
+            return;
+        }
+        let place = Place(door.open.clone());
+        let cut = door.cut.clone();
+        let shared = self.shared.clone();
+        self.shared.lifecycle.tasks.spawn(async move {
+            if let End::Cut(requests) = connection::serve(stream, &shared).await {
+                cut.fetch_add(requests as usize, Ordering::Relaxed);
+            }
+            drop(place);
+        });
+    }
+}
+
+const REFUSALS_MAX: usize = 128;
+
+/// Who is inside, and how many are being turned away.
+struct Door {
+    open: Arc<AtomicUsize>,
+    cut: Arc<AtomicUsize>,
+    refusals: Arc<Semaphore>,
+}
+
+/// One of the places for connections; free again when it is dropped, a panic included.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn refuse(mut stream: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+        retry-after: 5\r\n\
+        connection: close\r\n\
+        content-type: application/problem+json\r\n\
+        content-length: 104\r\n\r\n\
+        {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\
+        \"status\":503,\"detail\":\"too many open connections\"}";
+    let written = timeout(Duration::from_millis(200), stream.write_all(ANSWER)).await;
+    if matches!(written, Ok(Ok(()))) {
+        connection::linger(stream).await;
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// The wanted number of connections, or fewer where the process may not open so many files: at the
+/// limit of files even a polite refusal is impossible.
+fn affordable(wanted: usize) -> usize {
+    const FILES_BESIDE: usize = 128;
+    let Some(files) = files_max() else { return wanted };
+    let possible = files.saturating_sub(FILES_BESIDE).max(1);
+    if possible < wanted {
+        tracing::warn!(
+            connections_max = wanted,
+            files_max = files,
+            effective = possible,
+            "the limit of open files allows fewer connections than configured"
+        );
+    }
+    wanted.min(possible)
+}
+
+fn files_max() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Ends expired sessions now and then.
+async fn sweep(sessions: Arc<dyn crate::session::SessionStore>, lifecycle: Lifecycle) {
+    const EVERY: Duration = Duration::from_secs(30);
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let sweeping = async {
+        loop {
+            ticks.tick().await;
+            sessions.sweep().await;
+        }
+    };
+    lifecycle.soft.run_until_cancelled(sweeping).await;
+}

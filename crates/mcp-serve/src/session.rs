@@ -4,6 +4,11 @@
 //! A session never authenticates. It belongs to the principal that opened it, and to everybody else
 //! it does not exist.
 
+#![expect(
+    deprecated,
+    reason = "logging is deprecated since 2026-07-28 and part of what came before"
+)]
+
 pub mod memory;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -161,11 +166,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            idle: Duration::from_secs(3600),
-            lifetime: Duration::from_secs(24 * 3600),
+            idle: Duration::from_hours(1),
+            lifetime: Duration::from_hours(24),
             sessions_max: 10_000,
             per_principal_max: 1_000,
-            evict_idle: Duration::from_secs(60),
+            evict_idle: Duration::from_mins(1),
             subscriptions_max: 256,
             observer: Arc::new(|_| {}),
         }

@@ -1,40 +1,101 @@
 //! MCP over Streamable HTTP: both eras on one path, over rmcp's types and `ServerHandler`.
+//!
+//! A modern request (2026-07-28) stands alone. A request of an older revision names a session,
+//! which is a record and nothing more; it is dispatched like a modern one, with its context taken
+//! from the record. Change notifications come from [`Events`] in both eras, not from a handler's
+//! `listen` or `Peer`.
+
+#![expect(
+    deprecated,
+    reason = "logging is deprecated since 2026-07-28 and part of what came before"
+)]
+
+mod answer;
+mod calls;
+mod converse;
+mod envelope;
+mod headers;
+mod legacy;
+mod listen;
+mod method;
+mod modern;
+mod revision;
+mod schema;
+mod stream;
+mod work;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
-use http::{Request, Response};
-use rmcp::ServerHandler;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use rmcp::{
+    ServerHandler,
+    model::{ErrorData, Implementation, ProtocolVersion, ServerCapabilities},
+};
 
-use crate::{auth::Principal, events::Events, lifecycle::Lifecycle, session::SessionStore};
+use self::{
+    calls::{Calls, LiveStreams, Logs},
+    converse::{Asked, Conversation},
+    envelope::Incoming,
+    method::Era,
+    schema::Schemas,
+    stream::Log,
+};
+use crate::{
+    auth::Principal, events::Events, lifecycle::Lifecycle, session::SessionStore,
+    telemetry::AccessNote,
+};
+
+/// The revisions that are served, oldest first.
+pub const REVISIONS: [ProtocolVersion; 4] = [
+    ProtocolVersion::V_2025_03_26,
+    ProtocolVersion::V_2025_06_18,
+    ProtocolVersion::V_2025_11_25,
+    ProtocolVersion::V_2026_07_28,
+];
 
 /// How the transport behaves.
 #[derive(Clone)]
-#[non_exhaustive]
 pub struct Settings {
     /// Largest body of a POST, in bytes. Default 1 MiB.
     pub body_bytes_max: usize,
+    /// Most messages in a batch, which only revision 2025-03-26 knows. Default 50.
+    pub batch_max: usize,
     /// A request that is not answered by then ends with an error. Default 60 s.
     pub request_deadline: Duration,
-    /// A request whose answer streams (progress, server requests) ends by then. Default 300 s.
+    /// A request that may send messages before its answer ends by then. Default 300 s.
     pub stream_deadline: Duration,
     /// Silence on a stream after which a comment keeps proxies from closing it. Default 15 s.
     pub keep_alive: Duration,
     /// A stream of change notifications ends after this time, and the client opens a new one.
     /// Default 1 h.
     pub listen_max: Duration,
-    /// The audience of a principal: which [`Event`](crate::events::Event)s it may hear.
-    pub audience: Arc<dyn Fn(&Principal) -> Arc<str> + Send + Sync>,
+    /// Most resources that one `subscriptions/listen` may name. Default 256.
+    pub listen_resources_max: usize,
+    /// Whether handlers may send requests (elicitation, sampling, roots) to clients of the older
+    /// revisions. A server that never does saves work on each of their calls. Default true.
+    pub server_requests: bool,
+    /// The audience of a principal: which [`Event`](crate::events::Event)s it may hear. Default
+    /// its key.
+    pub audience: Arc<Audience>,
 }
+
+/// Gives the audience of a principal.
+pub type Audience = dyn Fn(&Principal) -> Arc<str> + Send + Sync;
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             body_bytes_max: 1 << 20,
-            request_deadline: Duration::from_secs(60),
-            stream_deadline: Duration::from_secs(300),
+            batch_max: 50,
+            request_deadline: Duration::from_mins(1),
+            stream_deadline: Duration::from_mins(5),
             keep_alive: Duration::from_secs(15),
-            listen_max: Duration::from_secs(3600),
+            listen_max: Duration::from_hours(1),
+            listen_resources_max: 256,
+            server_requests: true,
             audience: Arc::new(|principal| principal.key().into()),
         }
     }
@@ -42,7 +103,28 @@ impl Default for Settings {
 
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").finish_non_exhaustive()
+        f.debug_struct("Settings")
+            .field("body_bytes_max", &self.body_bytes_max)
+            .field("request_deadline", &self.request_deadline)
+            .field("stream_deadline", &self.stream_deadline)
+            .field("keep_alive", &self.keep_alive)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Put into the extensions of a request that may stream: the handler can end the connection that
+/// carries the answer without ending its work.
+///
+/// Only streams of revision 2025-11-25 can be taken up again; for others this does nothing.
+#[derive(Clone, Debug)]
+pub struct StreamHandle {
+    log: Arc<Log>,
+}
+
+impl StreamHandle {
+    /// Closes the connection after telling the client when to come back with `Last-Event-ID`.
+    pub fn close_connection(&self) {
+        self.log.send_reader_away();
     }
 }
 
@@ -53,6 +135,23 @@ pub struct Transport<F> {
     sessions: Arc<dyn SessionStore>,
     events: Arc<dyn Events>,
     lifecycle: Lifecycle,
+    server: Implementation,
+    capabilities: ServerCapabilities,
+    versions: Vec<ProtocolVersion>,
+    /// The peer of requests whose handlers have nobody to talk to.
+    silent: Conversation,
+    schemas: Schemas,
+    asked: Arc<Asked>,
+    calls: Arc<Calls>,
+    logs: Arc<Logs>,
+    live: Arc<LiveStreams>,
+}
+
+/// The forms of an answer that a client takes.
+#[derive(Debug, Clone, Copy)]
+struct Accepts {
+    json: bool,
+    sse: bool,
 }
 
 impl<H, F> Transport<F>
@@ -60,7 +159,8 @@ where
     H: ServerHandler,
     F: Fn() -> H + Send + Sync + 'static,
 {
-    /// An endpoint whose requests are answered by the handlers that `factory` makes.
+    /// An endpoint whose requests are answered by the handlers that `factory` makes, one for each
+    /// request: let it clone an `Arc`. To be called within a Tokio runtime.
     pub fn new(
         factory: F,
         settings: Settings,
@@ -68,13 +168,209 @@ where
         events: Arc<dyn Events>,
         lifecycle: Lifecycle,
     ) -> Self {
-        Self { factory, settings, sessions, events, lifecycle }
+        let handler = factory();
+        let info = handler.get_info();
+        let known = handler.supported_protocol_versions();
+        let versions = REVISIONS
+            .into_iter()
+            .filter(|it| known.contains(it))
+            .collect();
+        let logs = Arc::new(Logs::default());
+        calls::sweep(&lifecycle, sessions.clone(), &logs);
+        Self {
+            factory,
+            settings,
+            sessions,
+            events,
+            server: info.server_info,
+            capabilities: info.capabilities,
+            versions,
+            silent: Conversation::silent(lifecycle.hard.child_token()),
+            schemas: Schemas::default(),
+            asked: Arc::default(),
+            calls: Arc::default(),
+            logs,
+            live: Arc::default(),
+            lifecycle,
+        }
     }
 
     /// Answers one HTTP request on the MCP path. The [`Principal`] must be in its extensions.
     pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
-        let _ = (&self.factory, &self.settings, &self.sessions, &self.events, &self.lifecycle);
-        let _ = request;
-        Response::new(Body::empty())
+        let (parts, body) = request.into_parts();
+        let Some(principal) = parts.extensions.get::<Principal>().cloned() else {
+            tracing::error!("a request reached the transport without a principal");
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            return answer::refuse(status, None, &answer::internal());
+        };
+        match parts.method {
+            Method::POST => self.post(parts, body, principal).await,
+            Method::GET if !is_modern(&parts.headers) => self.get(parts, principal).await,
+            Method::DELETE if !is_modern(&parts.headers) => self.delete(parts, principal).await,
+            _ => {
+                let allow = if is_modern(&parts.headers) {
+                    "POST"
+                } else {
+                    "GET, POST, DELETE"
+                };
+                method_not_allowed(allow)
+            }
+        }
     }
+
+    async fn post(
+        self: Arc<Self>,
+        parts: Parts,
+        body: Body,
+        principal: Principal,
+    ) -> Response<Body> {
+        if !is_json(&parts.headers) {
+            let error = ErrorData::invalid_request("Content-Type must be application/json", None);
+            return answer::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, None, &error);
+        }
+        let accepts = accepts(&parts.headers);
+        if !accepts.json && !accepts.sse {
+            let error = ErrorData::invalid_request(
+                "Accept must allow application/json and text/event-stream",
+                None,
+            );
+            return answer::refuse(StatusCode::NOT_ACCEPTABLE, None, &error);
+        }
+        let body = match self.read(body).await {
+            Ok(body) => body,
+            Err((status, message)) => {
+                let error = ErrorData::invalid_request(message, None);
+                return answer::refuse(status, None, &error);
+            }
+        };
+        let incoming = match envelope::read(&body, self.settings.batch_max) {
+            Ok(envelope::Body::One(incoming)) => incoming,
+            Ok(envelope::Body::Batch(batch)) => {
+                return self.batch(parts, principal, accepts, batch).await;
+            }
+            Err(malformed) => {
+                let id = malformed.id.as_ref();
+                return answer::refuse(StatusCode::BAD_REQUEST, id, &malformed.error);
+            }
+        };
+        drop(body);
+        match era(&incoming, &parts.headers) {
+            Era::Modern => self.modern(parts, principal, accepts, incoming).await,
+            Era::Legacy => self.legacy(parts, principal, accepts, incoming).await,
+        }
+    }
+
+    async fn read(&self, body: Body) -> Result<Bytes, (StatusCode, String)> {
+        let max = self.settings.body_bytes_max;
+        let reading = Limited::new(body, max).collect();
+        match tokio::time::timeout(self.settings.request_deadline, reading).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                let message = format!("the body is larger than {max} bytes");
+                Err((StatusCode::PAYLOAD_TOO_LARGE, message))
+            }
+            Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "the body ended early".into())),
+            Err(_) => Err((
+                StatusCode::REQUEST_TIMEOUT,
+                "the body came too slowly".into(),
+            )),
+        }
+    }
+}
+
+/// PROTOCOL era rule: what names a modern revision is modern, and `server/discover` always is, so
+/// that a client which forgot its `_meta` is told that and not that it lacks a session.
+fn era(incoming: &Incoming, headers: &HeaderMap) -> Era {
+    let meta = match incoming {
+        Incoming::Request(call) => {
+            if call.method == "server/discover" {
+                return Era::Modern;
+            }
+            Some(&call.params.meta)
+        }
+        Incoming::Notification { params, .. } => Some(&params.meta),
+        Incoming::Answer { .. } => None,
+    };
+    let in_meta = meta.is_some_and(|meta| meta.contains_key(headers::META_VERSION));
+    if in_meta || is_modern(headers) {
+        Era::Modern
+    } else {
+        Era::Legacy
+    }
+}
+
+/// Whether the version header names 2026-07-28 or a later date.
+fn is_modern(headers: &HeaderMap) -> bool {
+    let version = headers
+        .get(headers::PROTOCOL_VERSION)
+        .and_then(|value| value.to_str().ok());
+    version.is_some_and(|version| {
+        let first = ProtocolVersion::NO_INITIALIZE;
+        version.len() == first.as_str().len()
+            && version.starts_with(|digit: char| digit.is_ascii_digit())
+            && version >= first.as_str()
+    })
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let media = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    media
+        .and_then(|media| media.split(';').next())
+        .is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// What `Accept` allows; without the header, everything (RFC 9110 section 12.5.1).
+fn accepts(headers: &HeaderMap) -> Accepts {
+    let mut any = false;
+    let mut accepts = Accepts {
+        json: false,
+        sse: false,
+    };
+    for value in headers.get_all(header::ACCEPT) {
+        any = true;
+        for media in value.to_str().unwrap_or_default().split(',') {
+            let mut parts = media.split(';').map(str::trim);
+            let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+            if parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000")) {
+                continue;
+            }
+            accepts.json |= matches!(media.as_str(), "*/*" | "application/*" | "application/json");
+            accepts.sse |= matches!(media.as_str(), "*/*" | "text/*" | "text/event-stream");
+        }
+    }
+    if any {
+        accepts
+    } else {
+        Accepts {
+            json: true,
+            sse: true,
+        }
+    }
+}
+
+fn method_not_allowed(allow: &'static str) -> Response<Body> {
+    let error = ErrorData::invalid_request("Method not allowed", None);
+    let mut response = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, None, &error);
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// Names the request in the response, for logs and metrics: only methods and tools that exist.
+fn seen(
+    mut response: Response<Body>,
+    version: Option<&ProtocolVersion>,
+    method: &str,
+    tool: Option<String>,
+) -> Response<Body> {
+    let note = AccessNote {
+        rpc_method: Some(method::known(method).into()),
+        tool: tool.map(Into::into),
+        revision: version.map(|version| version.to_string().into()),
+    };
+    response.extensions_mut().insert(note);
+    response
 }

@@ -15,7 +15,9 @@ pub struct MemoryEvents {
 impl MemoryEvents {
     /// A channel that keeps `capacity` events (at least 1) for slow subscribers.
     pub fn new(capacity: usize) -> Self {
-        Self { sender: Sender::new(capacity.max(1)) }
+        Self {
+            sender: Sender::new(capacity.max(1)),
+        }
     }
 }
 
@@ -33,7 +35,9 @@ impl Events for MemoryEvents {
     }
 
     fn subscribe(&self) -> Box<dyn Subscription> {
-        Box::new(MemorySubscription { receiver: self.sender.subscribe() })
+        Box::new(MemorySubscription {
+            receiver: self.sender.subscribe(),
+        })
     }
 }
 

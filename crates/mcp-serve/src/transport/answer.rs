@@ -1,0 +1,215 @@
+//! What goes back: JSON-RPC answers with their HTTP status, in the form that the client's revision
+//! knows.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use rmcp::model::{
+    ErrorCode, ErrorData, Implementation, MetaObject, ProtocolVersion, RequestId, ServerResult,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    method::Era,
+    revision,
+    stream::{Frame, Kind},
+};
+
+#[derive(Serialize)]
+struct Success<'a, R> {
+    jsonrpc: &'static str,
+    id: &'a RequestId,
+    result: &'a R,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    jsonrpc: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a RequestId>,
+    error: &'a ErrorData,
+}
+
+/// The answer to request `id`, ready to be sent.
+pub(super) fn frame(
+    id: &RequestId,
+    result: Result<ServerResult, ErrorData>,
+    version: &ProtocolVersion,
+    server: &Implementation,
+) -> Frame {
+    let era = if version.has_initialize() {
+        Era::Legacy
+    } else {
+        Era::Modern
+    };
+    let written = match (result, era) {
+        (Err(error), era) => return failure(Some(id), &error, status(&error, era)),
+        (Ok(result), Era::Modern) => modern(id, result, server),
+        (Ok(mut result), Era::Legacy) => {
+            strip_hints(&mut result);
+            legacy(id, &result, version)
+        }
+    };
+    match written {
+        Ok(json) => Frame {
+            json: json.into(),
+            kind: Kind::Response(StatusCode::OK),
+        },
+        Err(error) => {
+            tracing::error!(%error, "a result cannot be written");
+            failure(Some(id), &internal(), StatusCode::OK)
+        }
+    }
+}
+
+fn modern(
+    id: &RequestId,
+    mut result: ServerResult,
+    server: &Implementation,
+) -> serde_json::Result<Vec<u8>> {
+    if let Some(meta) = meta_of(&mut result) {
+        let info = serde_json::to_value(server)?;
+        meta.get_or_insert_default()
+            .insert(SERVER_INFO.into(), info);
+        return serde_json::to_vec(&Success {
+            jsonrpc: "2.0",
+            id,
+            result: &result,
+        });
+    }
+    let mut value = serde_json::to_value(&result)?;
+    if let Value::Object(fields) = &mut value {
+        fields
+            .entry("resultType")
+            .or_insert_with(|| json!("complete"));
+        let meta = fields.entry("_meta").or_insert_with(|| json!({}));
+        if let Value::Object(meta) = meta {
+            meta.insert(SERVER_INFO.into(), serde_json::to_value(server)?);
+        }
+    }
+    serde_json::to_vec(&Success {
+        jsonrpc: "2.0",
+        id,
+        result: &value,
+    })
+}
+
+const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+
+/// The `_meta` of the results that handlers make most.
+fn meta_of(result: &mut ServerResult) -> Option<&mut Option<MetaObject>> {
+    match result {
+        ServerResult::CallToolResult(it) => Some(&mut it.meta),
+        ServerResult::ListToolsResult(it) => Some(&mut it.meta),
+        ServerResult::ListResourcesResult(it) => Some(&mut it.meta),
+        ServerResult::ListResourceTemplatesResult(it) => Some(&mut it.meta),
+        ServerResult::ListPromptsResult(it) => Some(&mut it.meta),
+        ServerResult::DiscoverResult(it) => Some(&mut it.meta),
+        _ => None,
+    }
+}
+
+fn legacy(
+    id: &RequestId,
+    result: &ServerResult,
+    version: &ProtocolVersion,
+) -> serde_json::Result<Vec<u8>> {
+    if *version >= ProtocolVersion::V_2025_11_25 {
+        return serde_json::to_vec(&Success {
+            jsonrpc: "2.0",
+            id,
+            result,
+        });
+    }
+    let mut value = serde_json::to_value(result)?;
+    revision::downgrade(&mut value, version);
+    serde_json::to_vec(&Success {
+        jsonrpc: "2.0",
+        id,
+        result: &value,
+    })
+}
+
+/// Cache hints came with 2026-07-28; a handler that sets them sets them for everybody.
+fn strip_hints(result: &mut ServerResult) {
+    let (ttl, scope) = match result {
+        ServerResult::ListToolsResult(it) => (&mut it.ttl_ms, &mut it.cache_scope),
+        ServerResult::ListPromptsResult(it) => (&mut it.ttl_ms, &mut it.cache_scope),
+        ServerResult::ListResourcesResult(it) => (&mut it.ttl_ms, &mut it.cache_scope),
+        ServerResult::ListResourceTemplatesResult(it) => (&mut it.ttl_ms, &mut it.cache_scope),
+        ServerResult::ReadResourceResult(it) => (&mut it.ttl_ms, &mut it.cache_scope),
+        ServerResult::ListSkillsResult(it) => (&mut it.ttl_ms, &mut it.cache_scope),
+        ServerResult::GetSkillResult(it) => (&mut it.ttl_ms, &mut it.cache_scope),
+        _ => return,
+    };
+    *ttl = None;
+    *scope = None;
+}
+
+/// The HTTP status of an error that is sent alone.
+fn status(error: &ErrorData, era: Era) -> StatusCode {
+    match (error.code, era) {
+        (ErrorCode::METHOD_NOT_FOUND, Era::Modern) => StatusCode::NOT_FOUND,
+        (
+            ErrorCode::HEADER_MISMATCH
+            | ErrorCode::UNSUPPORTED_PROTOCOL_VERSION
+            | ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY,
+            Era::Modern,
+        ) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    }
+}
+
+/// Error -32603 that tells nothing of the inside.
+pub(super) fn internal() -> ErrorData {
+    ErrorData::internal_error("Internal error", None)
+}
+
+/// An error answer as a message.
+pub(super) fn failure(id: Option<&RequestId>, error: &ErrorData, status: StatusCode) -> Frame {
+    let written = serde_json::to_vec(&Failure {
+        jsonrpc: "2.0",
+        id,
+        error,
+    });
+    let json = written.map_or_else(
+        |_| {
+            Bytes::from_static(
+                br#"{"jsonrpc":"2.0","error":{"code":-32603,"message":"Internal error"}}"#,
+            )
+        },
+        Bytes::from,
+    );
+    Frame {
+        json,
+        kind: Kind::Response(status),
+    }
+}
+
+/// An error answer as a response.
+pub(super) fn refuse(
+    status: StatusCode,
+    id: Option<&RequestId>,
+    error: &ErrorData,
+) -> Response<Body> {
+    json_response(failure(id, error, status))
+}
+
+/// A message as a response of its own.
+pub(super) fn json_response(frame: Frame) -> Response<Body> {
+    let mut response = Response::new(Body::from(frame.json));
+    if let Kind::Response(status) = frame.kind {
+        *response.status_mut() = status;
+    }
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// A response without a body.
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

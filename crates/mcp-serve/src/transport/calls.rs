@@ -1,0 +1,229 @@
+//! What is going on in the sessions of the older revisions on this replica: running calls, answers
+//! that can be taken up again, and streams of change notifications.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rmcp::model::RequestId;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::stream::Log;
+use crate::{
+    lifecycle::Lifecycle,
+    session::{SessionId, SessionStore},
+};
+
+/// A finished answer is kept for a client that lost its connection for so long.
+const KEPT_FINISHED: Duration = Duration::from_mins(2);
+/// Answers kept for one session.
+const KEPT_PER_SESSION: usize = 16;
+const SWEEP_EVERY: Duration = Duration::from_secs(15);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that can panic runs under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The calls that run, by session and request id.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    running: Mutex<HashMap<SessionId, HashMap<RequestId, CancellationToken>>>,
+}
+
+impl Calls {
+    /// Enters a call; `None` when one with this id runs already in this session.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        session: &SessionId,
+        id: &RequestId,
+        ct: CancellationToken,
+    ) -> Option<Entered> {
+        let mut running = lock(&self.running);
+        let calls = running.entry(session.clone()).or_default();
+        if calls.contains_key(id) {
+            return None;
+        }
+        calls.insert(id.clone(), ct);
+        Some(Entered {
+            calls: self.clone(),
+            session: session.clone(),
+            id: id.clone(),
+        })
+    }
+
+    /// Cancels one call; nothing happens when it does not run.
+    pub(super) fn cancel(&self, session: &SessionId, id: &RequestId) {
+        let running = lock(&self.running);
+        if let Some(ct) = running.get(session).and_then(|calls| calls.get(id)) {
+            ct.cancel();
+        }
+    }
+
+    /// Cancels every call of a session that has ended.
+    pub(super) fn cancel_all(&self, session: &SessionId) {
+        if let Some(calls) = lock(&self.running).get(session) {
+            calls.values().for_each(CancellationToken::cancel);
+        }
+    }
+}
+
+/// A call in [`Calls`], taken out on drop.
+#[derive(Debug)]
+pub(super) struct Entered {
+    calls: Arc<Calls>,
+    session: SessionId,
+    id: RequestId,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut running = lock(&self.calls.running);
+        if let Some(calls) = running.get_mut(&self.session) {
+            calls.remove(&self.id);
+            if calls.is_empty() {
+                running.remove(&self.session);
+            }
+        }
+    }
+}
+
+/// Answers that stream and can be taken up again, by stream id.
+#[derive(Debug, Default)]
+pub(super) struct Logs {
+    kept: Mutex<HashMap<String, Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    session: SessionId,
+    log: Arc<Log>,
+    since: Instant,
+    finished: Option<Instant>,
+}
+
+impl Logs {
+    pub(super) fn keep(&self, session: &SessionId, id: String, log: Arc<Log>) {
+        let mut kept = lock(&self.kept);
+        let own = || kept.iter().filter(|(_, it)| it.session == *session);
+        if own().count() >= KEPT_PER_SESSION {
+            let oldest = own().min_by_key(|(_, it)| (!it.log.is_finished(), it.since));
+            if let Some(id) = oldest.map(|(id, _)| id.clone()) {
+                kept.remove(&id);
+            }
+        }
+        let since = Instant::now();
+        kept.insert(
+            id,
+            Kept {
+                session: session.clone(),
+                log,
+                since,
+                finished: None,
+            },
+        );
+    }
+
+    /// The answer `id` if it is one of this session.
+    pub(super) fn find(&self, session: &SessionId, id: &str) -> Option<Arc<Log>> {
+        lock(&self.kept)
+            .get(id)
+            .filter(|it| it.session == *session)
+            .map(|it| it.log.clone())
+    }
+
+    pub(super) fn forget_all(&self, session: &SessionId) {
+        lock(&self.kept).retain(|_, it| it.session != *session);
+    }
+
+    fn sweep(&self) {
+        let now = Instant::now();
+        lock(&self.kept).retain(|_, it| {
+            if it.log.is_finished() {
+                let finished = *it.finished.get_or_insert(now);
+                return now.duration_since(finished) < KEPT_FINISHED;
+            }
+            true
+        });
+    }
+}
+
+/// The stream of change notifications of each session that has one; a new one replaces it.
+#[derive(Debug, Default)]
+pub(super) struct LiveStreams {
+    open: Mutex<HashMap<SessionId, (u64, CancellationToken)>>,
+}
+
+impl LiveStreams {
+    /// Enters a stream and ends the one before. The token is cancelled when this one is to end.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        session: &SessionId,
+        parent: &CancellationToken,
+    ) -> (CancellationToken, LiveStream) {
+        let token = parent.child_token();
+        let mut open = lock(&self.open);
+        let number = open.get(session).map_or(0, |(number, _)| number + 1);
+        if let Some((_, before)) = open.insert(session.clone(), (number, token.clone())) {
+            before.cancel();
+        }
+        let streams = self.clone();
+        (
+            token,
+            LiveStream {
+                streams,
+                session: session.clone(),
+                number,
+            },
+        )
+    }
+
+    /// Ends the stream of a session that has ended.
+    pub(super) fn close(&self, session: &SessionId) {
+        if let Some((_, token)) = lock(&self.open).remove(session) {
+            token.cancel();
+        }
+    }
+}
+
+/// A stream in [`LiveStreams`], taken out on drop.
+#[derive(Debug)]
+pub(super) struct LiveStream {
+    streams: Arc<LiveStreams>,
+    session: SessionId,
+    number: u64,
+}
+
+impl Drop for LiveStream {
+    fn drop(&mut self) {
+        let mut open = lock(&self.streams.open);
+        if open
+            .get(&self.session)
+            .is_some_and(|(number, _)| *number == self.number)
+        {
+            open.remove(&self.session);
+        }
+    }
+}
+
+/// Starts the task that clears away what has had its time.
+pub(super) fn sweep(lifecycle: &Lifecycle, sessions: Arc<dyn SessionStore>, logs: &Arc<Logs>) {
+    let soft = lifecycle.soft.clone();
+    let logs = logs.clone();
+    lifecycle.tasks.spawn(async move {
+        let every = async {
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                sessions.sweep().await;
+                logs.sweep();
+            }
+        };
+        tokio::select! {
+            () = every => {}
+            () = soft.cancelled() => {}
+        }
+    });
+}

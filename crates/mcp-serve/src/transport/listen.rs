@@ -1,0 +1,335 @@
+//! Change notifications: `subscriptions/listen` of 2026-07-28 and the GET stream of the older
+//! revisions, both a tail of [`Events`](crate::events::Events).
+//!
+//! The subscription is taken before the client is told that it has one, so nothing is lost between
+//! the two. A tail that missed events says "changed" of everything it was asked to watch.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Response, StatusCode};
+use rmcp::{
+    ServerHandler,
+    model::{ErrorData, Implementation, ProtocolVersion, RequestId, SubscriptionFilter},
+};
+use serde_json::{Value, json};
+use tokio::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Accepts, Transport, answer,
+    calls::LiveStream,
+    method,
+    stream::{chunk, stream_response},
+};
+use crate::{
+    auth::Principal,
+    events::{Change, Received, Subscription},
+    session::{SessionId, SessionStore},
+};
+
+const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+
+impl<H, F> Transport<F>
+where
+    H: ServerHandler,
+    F: Fn() -> H + Send + Sync + 'static,
+{
+    /// Answers `subscriptions/listen`.
+    pub(super) fn listen(
+        &self,
+        principal: &Principal,
+        accepts: Accepts,
+        id: &RequestId,
+        requested: &SubscriptionFilter,
+        version: &ProtocolVersion,
+    ) -> Response<Body> {
+        let refuse = |error: ErrorData| {
+            answer::json_response(answer::frame(id, Err(error), version, &self.server))
+        };
+        if !accepts.sse {
+            let error = ErrorData::invalid_request("Accept must allow text/event-stream", None);
+            return answer::refuse(StatusCode::NOT_ACCEPTABLE, Some(id), &error);
+        }
+        let max = self.settings.listen_resources_max;
+        if requested
+            .resource_subscriptions
+            .as_ref()
+            .is_some_and(|uris| uris.len() > max)
+        {
+            let message = format!("Invalid params: at most {max} resourceSubscriptions");
+            return refuse(ErrorData::invalid_params(message, None));
+        }
+        let Some(candidate) = (self.factory)().accepted_subscription_filter(requested) else {
+            return refuse(method::not_found("subscriptions/listen"));
+        };
+        let accepted = requested
+            .intersection(&candidate)
+            .supported_by(&self.capabilities);
+        let subscription = self.events.subscribe();
+        let watch = Watch {
+            tools: accepted.tools_list_changed == Some(true),
+            prompts: accepted.prompts_list_changed == Some(true),
+            resources: accepted.resources_list_changed == Some(true),
+            uris: Uris::Fixed(
+                accepted
+                    .resource_subscriptions
+                    .iter()
+                    .flatten()
+                    .map(|uri| uri.as_str().into())
+                    .collect(),
+            ),
+        };
+        let meta = json!({SUBSCRIPTION_ID: id});
+        let acknowledged = json!({
+            "jsonrpc": "2.0",
+            "method": "notifications/subscriptions/acknowledged",
+            "params": {"_meta": meta, "notifications": accepted},
+        });
+        let tail = Tail {
+            subscription,
+            audience: (self.settings.audience)(principal),
+            watch,
+            meta: Some(meta),
+            ready: VecDeque::from([event(&acknowledged)]),
+            last_words: Some(event(&closed(id, &self.server))),
+            keep_alive: self.settings.keep_alive,
+            ends: Instant::now() + self.settings.listen_max,
+            token: self.lifecycle.soft.child_token(),
+            gap: false,
+            _live: None,
+        };
+        tail.respond()
+    }
+
+    /// The stream that a session's client opens with GET. `resumed` when it had one before.
+    pub(super) fn standalone(
+        &self,
+        principal: &Principal,
+        session: &SessionId,
+        version: &ProtocolVersion,
+        resumed: bool,
+    ) -> Response<Body> {
+        let has = &self.capabilities;
+        let subscription = self.events.subscribe();
+        let (token, live) = self.live.open(session, &self.lifecycle.soft);
+        let mut tail = Tail {
+            subscription,
+            audience: (self.settings.audience)(principal),
+            watch: Watch {
+                tools: has.tools.as_ref().and_then(|it| it.list_changed) == Some(true),
+                prompts: has.prompts.as_ref().and_then(|it| it.list_changed) == Some(true),
+                resources: has.resources.as_ref().and_then(|it| it.list_changed) == Some(true),
+                uris: Uris::OfSession {
+                    sessions: self.sessions.clone(),
+                    session: session.clone(),
+                    principal: principal.clone(),
+                },
+            },
+            meta: None,
+            ready: VecDeque::new(),
+            last_words: None,
+            keep_alive: self.settings.keep_alive,
+            ends: Instant::now() + self.settings.listen_max,
+            token,
+            gap: false,
+            _live: Some(live),
+        };
+        if *version >= ProtocolVersion::V_2025_11_25 {
+            tail.ready
+                .push_back(Bytes::from(format!("id: {STANDALONE}_\ndata: \n\n")));
+        } else {
+            // Headers alone do not reach a client that waits for the first byte of the body.
+            tail.ready.push_back(Bytes::from_static(b": open\n\n"));
+        }
+        tail.gap = resumed;
+        tail.respond()
+    }
+}
+
+/// Names the stream of change notifications in event ids.
+pub(super) const STANDALONE: &str = "changes";
+
+/// What a client wants to hear of.
+struct Watch {
+    tools: bool,
+    prompts: bool,
+    resources: bool,
+    uris: Uris,
+}
+
+enum Uris {
+    /// Those that `subscriptions/listen` named.
+    Fixed(BTreeSet<Arc<str>>),
+    /// Those that are in the session's record at the moment.
+    OfSession {
+        sessions: Arc<dyn SessionStore>,
+        session: SessionId,
+        principal: Principal,
+    },
+}
+
+impl Uris {
+    /// The URIs now; `None` when the session has ended.
+    async fn now(&self) -> Option<BTreeSet<Arc<str>>> {
+        match self {
+            Self::Fixed(uris) => Some(uris.clone()),
+            Self::OfSession {
+                sessions,
+                session,
+                principal,
+            } => {
+                match sessions.touch(session, principal).await {
+                    Ok(record) => record.map(|it| it.subscriptions.clone()),
+                    // A store that is away ends no stream; what was missed is made good later.
+                    Err(_) => Some(BTreeSet::new()),
+                }
+            }
+        }
+    }
+
+    async fn contains(&self, uri: &str) -> Option<bool> {
+        match self {
+            Self::Fixed(uris) => Some(uris.contains(uri)),
+            Self::OfSession { .. } => self.now().await.map(|uris| uris.contains(uri)),
+        }
+    }
+}
+
+struct Tail {
+    subscription: Box<dyn Subscription>,
+    audience: Arc<str>,
+    watch: Watch,
+    /// `_meta` of every notification.
+    meta: Option<Value>,
+    ready: VecDeque<Bytes>,
+    /// Sent when the server ends the stream.
+    last_words: Option<Bytes>,
+    keep_alive: Duration,
+    ends: Instant,
+    token: CancellationToken,
+    /// Whether the client may have missed events before this stream.
+    gap: bool,
+    _live: Option<LiveStream>,
+}
+
+impl Tail {
+    fn respond(self) -> Response<Body> {
+        let body = stream::unfold(Some(self), |tail| async {
+            let mut tail = tail?;
+            loop {
+                if let Some(next) = tail.ready.pop_front() {
+                    return Some((chunk(next), Some(tail)));
+                }
+                if std::mem::take(&mut tail.gap) {
+                    tail.make_good().await?;
+                    continue;
+                }
+                let silence = Instant::now() + tail.keep_alive;
+                tokio::select! {
+                    biased;
+                    () = tail.token.cancelled() => return tail.end(),
+                    () = tokio::time::sleep_until(tail.ends) => return tail.end(),
+                    received = tail.subscription.next() => match received {
+                        Some(received) => tail.hear(received).await?,
+                        None => return tail.end(),
+                    },
+                    () = tokio::time::sleep_until(silence) => {
+                        // Keeps the session from idling away, and ends with it.
+                        tail.watch.uris.now().await?;
+                        tail.ready.push_back(Bytes::from_static(b": keep-alive\n\n"));
+                    }
+                }
+            }
+        });
+        stream_response(Body::from_stream(body))
+    }
+
+    fn end<T>(self) -> Option<(Result<Bytes, std::convert::Infallible>, Option<T>)> {
+        self.last_words.map(|words| (chunk(words), None))
+    }
+
+    /// Takes in what came; `None` when the session has ended.
+    async fn hear(&mut self, received: Received) -> Option<()> {
+        let event = match received {
+            Received::Missed => return self.make_good().await,
+            Received::Event(event) => event,
+        };
+        if event
+            .audience
+            .as_ref()
+            .is_some_and(|audience| *audience != self.audience)
+        {
+            return Some(());
+        }
+        let wanted = match &event.change {
+            Change::Tools => self.watch.tools,
+            Change::Prompts => self.watch.prompts,
+            Change::Resources => self.watch.resources,
+            Change::Resource(uri) => self.watch.uris.contains(uri).await?,
+        };
+        if wanted {
+            self.say(&event.change);
+        }
+        Some(())
+    }
+
+    /// Says "changed" of everything that is watched.
+    async fn make_good(&mut self) -> Option<()> {
+        for (watched, change) in [
+            (self.watch.tools, Change::Tools),
+            (self.watch.prompts, Change::Prompts),
+            (self.watch.resources, Change::Resources),
+        ] {
+            if watched {
+                self.say(&change);
+            }
+        }
+        for uri in self.watch.uris.now().await? {
+            self.say(&Change::Resource(uri));
+        }
+        Some(())
+    }
+
+    fn say(&mut self, change: &Change) {
+        let (method, uri) = match change {
+            Change::Tools => ("notifications/tools/list_changed", None),
+            Change::Prompts => ("notifications/prompts/list_changed", None),
+            Change::Resources => ("notifications/resources/list_changed", None),
+            Change::Resource(uri) => ("notifications/resources/updated", Some(uri)),
+        };
+        let mut message = json!({"jsonrpc": "2.0", "method": method});
+        let mut params = serde_json::Map::new();
+        if let Some(meta) = &self.meta {
+            params.insert("_meta".into(), meta.clone());
+        }
+        if let Some(uri) = uri {
+            params.insert("uri".into(), Value::from(&**uri));
+        }
+        if !params.is_empty() {
+            message["params"] = Value::Object(params);
+        }
+        self.ready.push_back(event(&message));
+    }
+}
+
+fn event(message: &Value) -> Bytes {
+    Bytes::from(format!("event: message\ndata: {message}\n\n"))
+}
+
+/// The result that ends a subscription from the server's side.
+fn closed(id: &RequestId, server: &Implementation) -> Value {
+    json!({
+        "jsonrpc": "2.0",
+        "id": id,
+        "result": {
+            "resultType": "complete",
+            "_meta": {SUBSCRIPTION_ID: id, "io.modelcontextprotocol/serverInfo": server},
+        },
+    })
+}

@@ -1,0 +1,205 @@
+//! Requests of revision 2026-07-28: each stands alone.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::{Response, StatusCode, request::Parts};
+use rmcp::{
+    ServerHandler,
+    model::{
+        ClientRequest, ErrorCode, ErrorData, ProtocolVersion, RequestId, RequestMetaObject,
+        ServerResult,
+    },
+};
+
+use super::{
+    Accepts, Transport, answer,
+    converse::Wants,
+    envelope::{Call, Incoming, Params},
+    headers,
+    method::{self, Era},
+    seen,
+    stream::Log,
+    work::{self, Delivery, Work},
+};
+use crate::auth::Principal;
+
+impl<H, F> Transport<F>
+where
+    H: ServerHandler,
+    F: Fn() -> H + Send + Sync + 'static,
+{
+    pub(super) async fn modern(
+        self: Arc<Self>,
+        parts: Parts,
+        principal: Principal,
+        accepts: Accepts,
+        incoming: Incoming,
+    ) -> Response<Body> {
+        match incoming {
+            Incoming::Request(call) => self.modern_request(parts, principal, accepts, call).await,
+            // The revision defines no notification of clients over HTTP, and forbids none.
+            Incoming::Notification { method, .. } => {
+                seen(answer::empty(StatusCode::ACCEPTED), None, &method, None)
+            }
+            Incoming::Answer { id, .. } => {
+                let error =
+                    ErrorData::invalid_request("this revision has no responses of clients", None);
+                answer::refuse(StatusCode::BAD_REQUEST, Some(&id), &error)
+            }
+        }
+    }
+
+    async fn modern_request(
+        self: Arc<Self>,
+        parts: Parts,
+        principal: Principal,
+        accepts: Accepts,
+        call: Call,
+    ) -> Response<Body> {
+        let Call { id, method, params } = call;
+        let checked = self.check(&parts, &method, &params);
+        let version = match checked {
+            Ok(version) => version,
+            Err(error) => {
+                let status = refusal_status(&error);
+                return seen(
+                    answer::refuse(status, Some(&id), &error),
+                    None,
+                    &method,
+                    None,
+                );
+            }
+        };
+        let served = method::is_served(&method, Era::Modern, &self.capabilities);
+        let typed = if served {
+            method::typed(&method, params)
+        } else {
+            Err(method::not_found(&method))
+        };
+        let (request, meta) = match typed {
+            Ok(typed) => typed,
+            Err(error) => {
+                let frame = answer::frame(&id, Err(error), &version, &self.server);
+                return seen(answer::json_response(frame), Some(&version), &method, None);
+            }
+        };
+        if let ClientRequest::SubscriptionsListenRequest(request) = request {
+            let filter = request.params.notifications;
+            let response = self.listen(&principal, accepts, &id, &filter, &version);
+            return seen(response, Some(&version), &method, None);
+        }
+        let (response, tool) = self
+            .modern_work(parts, accepts, id, request, meta, &version)
+            .await;
+        seen(response, Some(&version), &method, tool)
+    }
+
+    fn check(
+        &self,
+        parts: &Parts,
+        method: &str,
+        params: &Params,
+    ) -> Result<ProtocolVersion, ErrorData> {
+        let version = headers::check_version(&parts.headers, &params.meta, &self.versions)?;
+        headers::check_routing(&parts.headers, method, params)?;
+        Ok(version)
+    }
+
+    async fn modern_work(
+        self: Arc<Self>,
+        parts: Parts,
+        accepts: Accepts,
+        id: RequestId,
+        request: ClientRequest,
+        meta: RequestMetaObject,
+        version: &ProtocolVersion,
+    ) -> (Response<Body>, Option<String>) {
+        let handler = (self.factory)();
+        let mut tool = None;
+        if let ClientRequest::CallToolRequest(call) = &request {
+            tool = handler.get_tool(&call.params.name);
+            let arguments = call.params.arguments.as_ref();
+            let agree = |tool| headers::check_params(&parts.headers, tool, arguments);
+            if let Some(Err(error)) = tool.as_ref().map(agree) {
+                let status = refusal_status(&error);
+                return (answer::refuse(status, Some(&id), &error), None);
+            }
+        }
+        let name = tool.as_ref().map(|tool| tool.name.to_string());
+        let wants = Wants {
+            progress: meta.get_progress_token(),
+            log: meta
+                .log_level()
+                .filter(|_| self.capabilities.logging.is_some()),
+            requests: None,
+        };
+        let converses = accepts.sse && method::may_converse(request.method()) && wants.anything();
+        let discovers = matches!(request, ClientRequest::DiscoverRequest(_));
+        let ct = self.lifecycle.hard.child_token();
+        let work = Work {
+            handler,
+            id: id.clone(),
+            request,
+            meta,
+            parts,
+            version: version.clone(),
+            client: None,
+            tool,
+        };
+        if discovers {
+            return (self.discover(work).await, name);
+        }
+        // Going away cancels the work, whichever way it is done.
+        let guard = ct.clone().drop_guard();
+        if accepts.json && !converses {
+            let frame = self.immediately(work, ct).await;
+            drop(guard);
+            return (answer::json_response(frame), name);
+        }
+        let log = Log::new(None);
+        let reader = log.read(None);
+        let task = self.in_task(
+            work,
+            if converses { wants } else { Wants::default() },
+            log.clone(),
+            ct,
+        );
+        self.lifecycle.tasks.spawn(async move {
+            if let Some(frame) = task.await {
+                log.push(frame);
+            }
+            log.finish();
+        });
+        let delivery = Delivery {
+            accepts,
+            guard: Some(guard),
+            prime: false,
+        };
+        (
+            work::deliver(reader, delivery, self.settings.keep_alive, || {}).await,
+            name,
+        )
+    }
+
+    /// `server/discover`, whose versions are those that both the handler and the transport know.
+    async fn discover(&self, work: Work<H>) -> Response<Body> {
+        let id = work.id.clone();
+        let version = work.version.clone();
+        let context = work.context(self.silent.peer(), self.lifecycle.hard.child_token(), None);
+        let result = work.handler.discover(context).await.map(|mut result| {
+            result.supported_versions.clone_from(&self.versions);
+            ServerResult::DiscoverResult(result)
+        });
+        answer::json_response(answer::frame(&id, result, &version, &self.server))
+    }
+}
+
+/// The status of what is refused before the handler is asked: 404 for methods, 400 otherwise.
+fn refusal_status(error: &ErrorData) -> StatusCode {
+    if error.code == ErrorCode::METHOD_NOT_FOUND {
+        StatusCode::NOT_FOUND
+    } else {
+        StatusCode::BAD_REQUEST
+    }
+}

@@ -1,0 +1,167 @@
+//! Wiring: from the settings to a store, its notes, and the faces that show them.
+
+use std::{error::Error, net::SocketAddr, sync::Arc};
+
+use async_trait::async_trait;
+use mcp_serve::{
+    events::{Events, MemoryEvents},
+    health::Check,
+    session::{self, MemorySessions},
+};
+use notes::{Notes, StoreError, SystemClock};
+
+use crate::{
+    config::Config,
+    mcp::{self, NotesHandler},
+    operations,
+};
+
+/// The notes of this process and the channel on which their changes travel.
+pub struct App {
+    notes: Notes,
+    events: Arc<dyn Events>,
+    handler: NotesHandler,
+}
+
+/// Why the notes could not be opened. Names the setting and never its password.
+#[derive(Debug, thiserror::Error)]
+#[error("NOTES_STORE {store:?}: {}", causes(.source))]
+pub struct OpenError {
+    store: crate::config::StoreUrl,
+    source: StoreError,
+}
+
+impl App {
+    /// Opens the store that `config` names; it is made when there is none.
+    pub async fn open(config: &Config) -> Result<Self, OpenError> {
+        let store = notes::open(config.notes_store.as_str())
+            .await
+            .map_err(|source| OpenError {
+                store: config.notes_store.clone(),
+                source,
+            })?;
+        let limits = notes::Limits {
+            title_chars_max: config.title_chars_max.get(),
+            content_chars_max: config.content_chars_max.get(),
+            ..notes::Limits::default()
+        };
+        let events: Arc<dyn Events> = Arc::new(MemoryEvents::default());
+        let published = events.clone();
+        let notes = Notes::new(store, limits).on_change(Arc::new(move |change| {
+            mcp::announce(published.as_ref(), change)
+        }));
+        let boundaries = Arc::new(|| random_uuid().as_simple().to_string());
+        let handler = NotesHandler::new(
+            notes.clone(),
+            events.clone(),
+            Arc::new(SystemClock),
+            boundaries,
+        );
+        Ok(Self {
+            notes,
+            events,
+            handler,
+        })
+    }
+
+    /// The notes.
+    pub fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
+    /// What answers MCP requests; cheap to clone.
+    pub fn handler(&self) -> &NotesHandler {
+        &self.handler
+    }
+
+    /// The channel on which changes travel.
+    pub fn events(&self) -> &Arc<dyn Events> {
+        &self.events
+    }
+
+    /// Every route beside MCP and the probes.
+    pub fn routes(&self) -> axum::Router {
+        axum::Router::new()
+    }
+
+    /// What the server is told.
+    pub fn serve_config(&self, config: &Config) -> mcp_serve::Config {
+        let mut serve = mcp_serve::Config {
+            listen: SocketAddr::new(config.host, config.port),
+            health_path: config.health_check_path.clone(),
+            name: env!("CARGO_PKG_NAME").into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            allowed_hosts: config.allowed_hosts.clone(),
+            allowed_origins: config.allowed_origins(),
+            sessions: Arc::new(MemorySessions::new(session_limits(config))),
+            events: self.events.clone(),
+            checks: vec![Arc::new(StoreCheck(self.notes.clone()))],
+            ..mcp_serve::Config::default()
+        };
+        serve.limits.connections_max = config.connections_max.get();
+        serve.limits.body_bytes_max = config.body_bytes_max.get();
+        serve.limits.first_byte = config.header_timeout;
+        serve.limits.header_read = config.header_timeout;
+        serve.limits.keep_alive_idle = config.idle_timeout;
+        serve.limits.request_deadline = config.request_timeout;
+        serve.drain.limit = config.drain;
+        serve.mcp.body_bytes_max = config.body_bytes_max.get();
+        serve.mcp.request_deadline = config.request_timeout;
+        serve.mcp.stream_deadline = config.stream_timeout;
+        serve.mcp.keep_alive = config.keep_alive;
+        serve.mcp.server_requests = false;
+        serve.mcp.audience = Arc::new(operations::audience);
+        serve
+    }
+
+    /// Closes the store; every write that was acknowledged is in it.
+    pub async fn close(self) -> Result<(), StoreError> {
+        self.notes.close().await
+    }
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").finish_non_exhaustive()
+    }
+}
+
+/// The server is ready when its store answers.
+struct StoreCheck(Notes);
+
+#[async_trait]
+impl Check for StoreCheck {
+    fn name(&self) -> &'static str {
+        "database"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        self.0.ping().await.map_err(|error| error.kind().to_owned())
+    }
+}
+
+fn session_limits(config: &Config) -> session::Limits {
+    let mut limits = session::Limits::default();
+    limits.idle = config.session_ttl;
+    limits.lifetime = config.session_lifetime;
+    limits.sessions_max = config.sessions_max.get();
+    limits.per_principal_max = config.sessions_per_principal_max.get();
+    limits
+}
+
+/// An error and what caused it, as one line.
+pub fn causes(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
+}
+
+/// A name that nobody can guess: 74 random bits.
+fn random_uuid() -> uuid::Uuid {
+    uuid::Uuid::new_v7(uuid::Timestamp::now(uuid::NoContext))
+}

@@ -1,0 +1,210 @@
+//! The settings: one table, one reader of the environment, all mistakes at once.
+//!
+//! A setting is a row of [`SETTINGS`] and a field of [`Config`]; its documentation is generated
+//! from the row.
+
+mod read;
+mod report;
+mod table;
+mod value;
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroUsize,
+    time::Duration,
+};
+
+use mcp_serve::config::{AllowedHosts, AllowedOrigins};
+
+pub use read::{ConfigError, Loaded, Mistake, Origin, Vars};
+pub use report::{json, markdown, text};
+pub use table::{Group, SETTINGS, Setting};
+
+/// Every setting of the server, parsed and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// What kind of place this is; production asks for more and logs for machines.
+    pub profile: Profile,
+    /// The address to listen on.
+    pub host: IpAddr,
+    /// The port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// The name under which clients reach the server.
+    pub server_hostname: Option<String>,
+    /// Hosts that a request may name.
+    pub allowed_hosts: AllowedHosts,
+    /// Origins whose pages may call; `None` leaves it to the profile.
+    pub allowed_origins: Option<Origins>,
+    /// How callers prove who they are.
+    pub auth_mode: AuthMode,
+    /// The path of the health report.
+    pub health_check_path: String,
+    /// Where the notes are.
+    pub notes_store: StoreUrl,
+    /// Longest title, in Unicode scalar values.
+    pub title_chars_max: NonZeroUsize,
+    /// Longest content, in Unicode scalar values.
+    pub content_chars_max: NonZeroUsize,
+    /// How long a REST client may show a note or a list without asking again.
+    pub notes_cache: Duration,
+    /// A session ends when it is not used for so long.
+    pub session_ttl: Duration,
+    /// A session ends so long after it began, used or not.
+    pub session_lifetime: Duration,
+    /// How many sessions may be open.
+    pub sessions_max: NonZeroUsize,
+    /// How many sessions one caller may have open.
+    pub sessions_per_principal_max: NonZeroUsize,
+    /// Largest body of a request, in bytes.
+    pub body_bytes_max: NonZeroUsize,
+    /// How many connections may be open.
+    pub connections_max: NonZeroUsize,
+    /// The time a request has to be complete up to its body.
+    pub header_timeout: Duration,
+    /// A connection without a request is closed after this time.
+    pub idle_timeout: Duration,
+    /// The time a request has to be answered.
+    pub request_timeout: Duration,
+    /// The time a request has whose answer streams.
+    pub stream_timeout: Duration,
+    /// Silence on a stream after which a comment is sent.
+    pub keep_alive: Duration,
+    /// The time that running calls have to end when the server stops.
+    pub drain: Duration,
+    /// The least severe level that is logged.
+    pub log_level: LogLevel,
+    /// How log lines look; `None` leaves it to the profile.
+    pub log_format: Option<LogFormat>,
+}
+
+/// What kind of place the server runs in (`APP_ENV`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// One person's machine.
+    Development,
+    /// Anything that others rely on.
+    Production,
+}
+
+/// How callers prove who they are (`AUTH_MODE`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Not at all, so only loopback may reach the server.
+    None,
+}
+
+/// The least severe level that is logged (`LOG_LEVEL`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What ends the process. There is no finer level in the log, so errors are shown with it.
+    Fatal,
+    /// What failed and needs somebody.
+    Error,
+    /// What may need somebody soon.
+    Warn,
+    /// What an operator wants to see of a healthy server.
+    Info,
+    /// What helps to find a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word for it in the setting.
+    pub fn as_str(self) -> &'static str {
+        value::Word::word(self)
+    }
+}
+
+/// How log lines look (`LOG_FORMAT`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Where the notes are (`NOTES_STORE`), in the form that [`notes::open`] takes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreUrl(String);
+
+impl StoreUrl {
+    /// The address, with its password if it has one.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    /// A password in the address is not printed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&report::masked(&self.0))
+    }
+}
+
+/// The web pages that may call (`ALLOWED_ORIGINS`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origins {
+    /// The list that is enforced.
+    pub allowed: AllowedOrigins,
+    text: String,
+}
+
+impl Default for Config {
+    /// What holds when nothing is set: one person, one machine.
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        let count = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            profile: Profile::Development,
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 3000,
+            server_hostname: None,
+            allowed_hosts: AllowedHosts::loopback(),
+            allowed_origins: None,
+            auth_mode: AuthMode::None,
+            health_check_path: "/health".into(),
+            notes_store: StoreUrl("sqlite:data/notes.db".into()),
+            title_chars_max: count(255),
+            content_chars_max: count(10_000),
+            notes_cache: Duration::ZERO,
+            session_ttl: seconds(3600),
+            session_lifetime: seconds(24 * 3600),
+            sessions_max: count(10_000),
+            sessions_per_principal_max: count(1_000),
+            body_bytes_max: count(1 << 20),
+            connections_max: count(10_000),
+            header_timeout: seconds(10),
+            idle_timeout: seconds(75),
+            request_timeout: seconds(60),
+            stream_timeout: seconds(300),
+            keep_alive: seconds(15),
+            drain: seconds(25),
+            log_level: LogLevel::Info,
+            log_format: None,
+        }
+    }
+}
+
+impl Config {
+    /// How log lines look: as set, otherwise what the profile asks for.
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format.unwrap_or(match self.profile {
+            Profile::Development => LogFormat::Pretty,
+            Profile::Production => LogFormat::Json,
+        })
+    }
+
+    /// The web pages that may call: as set, otherwise those of this machine, and none in
+    /// production.
+    pub fn allowed_origins(&self) -> AllowedOrigins {
+        match (&self.allowed_origins, self.profile) {
+            (Some(set), _) => set.allowed.clone(),
+            (None, Profile::Development) => AllowedOrigins::loopback(),
+            (None, Profile::Production) => AllowedOrigins::none(),
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! From the environment to a [`Config`], with every mistake on the way.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    fmt, fs,
+    path::PathBuf,
+};
+
+use super::{
+    AuthMode, Config, Profile,
+    report::masked,
+    table::{Setting, rows},
+};
+
+/// The variables a configuration is read from.
+pub type Vars = BTreeMap<String, OsString>;
+
+/// A configuration and how it came about.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// Where the value of each setting came from, by its name.
+    pub origins: BTreeMap<&'static str, Origin>,
+    /// What is odd but no mistake.
+    pub warnings: Vec<String>,
+}
+
+/// Where the value of a setting came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nothing was set.
+    Default,
+    /// The variable of this name.
+    Variable(String),
+    /// The file that the variable of this name points to.
+    File(String, PathBuf),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Variable(name) => write!(f, "{name}"),
+            Self::File(name, path) => write!(f, "{name} ({})", path.display()),
+        }
+    }
+}
+
+/// One thing that is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The setting, as it was named.
+    pub setting: String,
+    /// What was given; `None` when nothing was, or when it may hold a password.
+    pub given: Option<String>,
+    /// What would have been right, or what to do.
+    pub expected: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.setting)?;
+        if let Some(given) = &self.given {
+            write!(f, "got {given:?}; ")?;
+        }
+        write!(f, "expected {}", self.expected)
+    }
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// At least one.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = self.mistakes.len();
+        write!(
+            f,
+            "{n} setting{} wrong:",
+            if n == 1 { " is" } else { "s are" }
+        )?;
+        self.mistakes
+            .iter()
+            .try_for_each(|mistake| write!(f, "\n  {mistake}"))
+    }
+}
+
+impl Config {
+    /// The settings of this process.
+    pub fn from_env() -> Result<Loaded, ConfigError> {
+        let vars = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .collect();
+        Self::from_vars(&vars)
+    }
+
+    /// The settings that `vars` make. A variable that is empty counts as not set.
+    pub fn from_vars(vars: &Vars) -> Result<Loaded, ConfigError> {
+        let mut reader = Reader {
+            vars,
+            mistakes: Vec::new(),
+        };
+        let mut config = Self::default();
+        let mut origins = BTreeMap::new();
+        for row in rows() {
+            let origin = reader.apply(row, &mut config);
+            origins.insert(row.name, origin);
+        }
+        reader.refuse_what_comes_later();
+        reader.check_together(&mut config);
+        if !reader.mistakes.is_empty() {
+            return Err(ConfigError {
+                mistakes: reader.mistakes,
+            });
+        }
+        Ok(Loaded {
+            config,
+            origins,
+            warnings: unknown(vars),
+        })
+    }
+}
+
+struct Reader<'a> {
+    vars: &'a Vars,
+    mistakes: Vec<Mistake>,
+}
+
+impl Reader<'_> {
+    /// Sets the field of `row` from the one place that gives it a value.
+    fn apply(&mut self, row: &'static Setting, config: &mut Config) -> Origin {
+        let mut given = self.given(row);
+        let Some((origin, text)) = given.pop() else {
+            return Origin::Default;
+        };
+        if let Some((other, _)) = given.iter().find(|(_, value)| *value != text) {
+            self.mistake(
+                row.name,
+                None,
+                format!("one value, but {other} and {origin} give different ones"),
+            );
+            return origin;
+        }
+        if let Err(expected) = (row.set)(config, text.trim()) {
+            let name = match &origin {
+                Origin::Variable(name) | Origin::File(name, _) => name.clone(),
+                Origin::Default => row.name.to_owned(),
+            };
+            let given = if row.secret { masked(&text) } else { text };
+            self.mistake(&name, Some(given), expected);
+        }
+        origin
+    }
+
+    /// Every value that is given for `row`.
+    fn given(&mut self, row: &'static Setting) -> Vec<(Origin, String)> {
+        let mut found = Vec::new();
+        for name in row.aliases.iter().chain([&row.name]) {
+            if let Some(value) = self.value(name) {
+                match value.to_str() {
+                    Some(text) => found.push((Origin::Variable((*name).into()), text.to_owned())),
+                    None => self.mistake(name, None, "UTF-8 text".into()),
+                }
+            }
+            let file_name = format!("{name}_FILE");
+            if row.secret
+                && let Some(path) = self.value(&file_name).map(PathBuf::from)
+            {
+                match fs::read_to_string(&path) {
+                    Ok(text) => {
+                        let text = text.trim_end_matches(['\r', '\n']).to_owned();
+                        found.push((Origin::File(file_name, path), text));
+                    }
+                    Err(error) => {
+                        let given = Some(path.display().to_string());
+                        self.mistake(&file_name, given, format!("a readable text file ({error})"));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// The value of a variable that is set and not empty.
+    fn value(&self, name: &str) -> Option<&OsStr> {
+        self.vars
+            .get(name)
+            .map(OsString::as_os_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// Settings that a deployment may rely on and that nothing would act on yet.
+    fn refuse_what_comes_later(&mut self) {
+        for (name, what) in LATER {
+            let off = self.value(name).is_none_or(|v| v == "false" || v == "0");
+            if !off {
+                self.mistake(
+                    name,
+                    None,
+                    format!("it to be unset: this version has no {what}"),
+                );
+            }
+        }
+    }
+
+    /// What one setting asks of another.
+    fn check_together(&mut self, config: &mut Config) {
+        if config.auth_mode == AuthMode::None && !config.host.is_loopback() {
+            self.mistake(
+                "HOST",
+                Some(config.host.to_string()),
+                "a loopback address, because AUTH_MODE=none lets everybody in: keep \
+                 HOST=127.0.0.1 and put something that authenticates in front (this version has \
+                 no other AUTH_MODE)"
+                    .into(),
+            );
+        }
+        let hosts_set = ["ALLOWED_HOSTS", "MCP_ALLOWED_HOSTS"].map(|name| self.value(name));
+        if config.profile == Profile::Production && hosts_set.iter().all(Option::is_none) {
+            self.mistake(
+                "ALLOWED_HOSTS",
+                None,
+                "at least one host name, because APP_ENV is production".into(),
+            );
+        }
+        if let Some(name) = &config.server_hostname
+            && let Ok(hosts) = config.allowed_hosts.clone().with(name)
+        {
+            config.allowed_hosts = hosts;
+        }
+        if config.session_lifetime < config.session_ttl {
+            self.mistake(
+                "SESSION_LIFETIME",
+                Some(config.session_lifetime.as_secs().to_string()),
+                format!(
+                    "at least SESSION_TTL, which is {}",
+                    config.session_ttl.as_secs()
+                ),
+            );
+        }
+        if config.content_chars_max > config.body_bytes_max {
+            self.mistake(
+                "CONTENT_CHARS_MAX",
+                Some(config.content_chars_max.to_string()),
+                format!("at most BODY_BYTES_MAX, which is {}", config.body_bytes_max),
+            );
+        }
+    }
+
+    fn mistake(&mut self, setting: &str, given: Option<String>, expected: String) {
+        self.mistakes.push(Mistake {
+            setting: setting.into(),
+            given,
+            expected,
+        });
+    }
+}
+
+/// Variables of the documented deployment that this version cannot honour. Starting without what
+/// they ask for would be worse than not starting.
+const LATER: &[(&str, &str)] = &[
+    ("MONGODB_URI", "MongoDB store"),
+    ("MONGO_URI", "MongoDB store"),
+    ("REDIS_HOST", "Redis"),
+    ("SSL_ENABLED", "TLS"),
+    ("SSL_KEY_PATH", "TLS"),
+    ("SSL_CERT_PATH", "TLS"),
+];
+
+/// A warning for every variable that looks like a setting and is none.
+fn unknown(vars: &Vars) -> Vec<String> {
+    let ours = |name: &str| name.starts_with("NOTES_") || name.starts_with("MCP_");
+    vars.keys()
+        .filter(|name| ours(name) && !is_known(name))
+        .map(|name| format!("{name} is not a setting; did you mean {}?", nearest(name)))
+        .collect()
+}
+
+fn is_known(name: &str) -> bool {
+    rows().any(|row| {
+        row.aliases.iter().chain([&row.name]).any(|known| {
+            name == *known || (row.secret && name.strip_suffix("_FILE") == Some(known))
+        })
+    })
+}
+
+/// The setting whose name is closest to `name`, with or without its prefix.
+fn nearest(name: &str) -> &'static str {
+    let bare = name.split_once('_').map_or(name, |(_, rest)| rest);
+    rows()
+        .map(|row| row.name)
+        .min_by_key(|known| distance(name, known).min(distance(bare, known)))
+        .unwrap_or_default()
+}
+
+/// How many letters must be added, removed or replaced to make `a` into `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

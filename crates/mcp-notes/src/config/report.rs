@@ -1,0 +1,117 @@
+//! The settings as people and tools read them: documentation, effective values, JSON.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{Group, Loaded, Setting, table::rows};
+
+/// The documentation of every setting, as Markdown.
+pub fn markdown() -> String {
+    let mut out = String::from(HEAD);
+    for group in Group::ALL {
+        let _ = write!(out, "\n## {}\n\n", group.title());
+        out.push_str("| Name | Value | Default | What it does |\n| --- | --- | --- | --- |\n");
+        for row in rows().filter(|row| row.group == group) {
+            let _ = writeln!(
+                out,
+                "| {} | {} | {} | {} |",
+                names(row),
+                row.kind,
+                default_cell(row),
+                row.about
+            );
+        }
+    }
+    out
+}
+
+const HEAD: &str = "\
+# Settings
+
+Settings are environment variables. This page is generated from the table in
+`crates/mcp-notes/src/config/table.rs` by `mcp-notes config --markdown`.
+
+- A variable that is empty counts as not set.
+- Durations are whole seconds and counts are digits, without a unit.
+- A wrong value stops the start. All wrong values are listed at once, and the exit code is 78.
+- `mcp-notes config` prints the value of every setting and where it came from.
+- A setting marked (secret) may hold a password. It is masked wherever it is shown, and the variable
+  with `_FILE` at the end of the name may give the path of a file that holds the value.
+- A variable that begins with `NOTES_` or `MCP_` and is not listed here is reported when the server
+  starts.
+";
+
+/// Every setting with its value and where it came from, one line each.
+pub fn text(loaded: &Loaded) -> String {
+    let lines: Vec<_> = entries(loaded).collect();
+    let width = |of: fn(&Entry) -> &String| lines.iter().map(|e| of(e).len()).max().unwrap_or(0);
+    let (name_width, value_width) = (width(|e| &e.name), width(|e| &e.value));
+    lines.iter().fold(String::new(), |mut out, e| {
+        let _ = writeln!(
+            out,
+            "{:name_width$}  {:value_width$}  {}",
+            e.name, e.value, e.origin
+        );
+        out
+    })
+}
+
+/// The same as JSON: name to `{"value", "source"}`.
+pub fn json(loaded: &Loaded) -> Value {
+    entries(loaded)
+        .map(|e| (e.name, json!({ "value": e.value, "source": e.origin })))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+struct Entry {
+    name: String,
+    value: String,
+    origin: String,
+}
+
+fn entries(loaded: &Loaded) -> impl Iterator<Item = Entry> {
+    rows().map(|row| Entry {
+        name: row.name.into(),
+        value: row.shown(&loaded.config),
+        origin: loaded
+            .origins
+            .get(row.name)
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+    })
+}
+
+/// `text` with the password of a URL masked, and masked as a whole when it is no URL whose parts
+/// can be told apart.
+pub(super) fn masked(text: &str) -> String {
+    const MASK: &str = "***";
+    let Some(at) = text.rfind('@') else {
+        return text.to_owned();
+    };
+    let Some(scheme_end) = text.find("://").map(|i| i + 3).filter(|end| *end <= at) else {
+        return MASK.to_owned();
+    };
+    match text[scheme_end..at].split_once(':') {
+        Some((user, _)) => format!("{}{user}:{MASK}{}", &text[..scheme_end], &text[at..]),
+        None => text.to_owned(),
+    }
+}
+
+fn names(row: &Setting) -> String {
+    let also = row
+        .aliases
+        .iter()
+        .fold(String::new(), |all, name| all + ", `" + name + "`");
+    let secret = if row.secret { " (secret)" } else { "" };
+    format!("`{}`{also}{secret}", row.name)
+}
+
+fn default_cell(row: &Setting) -> String {
+    match row.default_text() {
+        text if text.is_empty() => String::new(),
+        text if row.default_words.is_some() => text,
+        text => format!("`{text}`"),
+    }
+}

@@ -1,0 +1,176 @@
+//! From the text of a setting to a value that cannot be wrong, and back to text.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroUsize,
+    time::Duration,
+};
+
+use mcp_serve::config::{AllowedHosts, AllowedOrigins};
+
+use super::{AuthMode, LogFormat, LogLevel, Origins, Profile, StoreUrl};
+
+/// What was expected instead of the text; completes "expected ...".
+pub(super) type Expected = String;
+
+/// One day; longer sessions and waits than thirty of them are mistakes.
+const DAY_SECONDS: u64 = 24 * 3600;
+
+/// A port number; 0 means any free one.
+pub(super) fn port(text: &str) -> Result<u16, Expected> {
+    digits(text)
+        .and_then(|n| u16::try_from(n).ok())
+        .ok_or_else(|| "a port, 0 to 65535 (0 takes a free one)".into())
+}
+
+/// An IP address, or `localhost`.
+pub(super) fn address(text: &str) -> Result<IpAddr, Expected> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    text.parse()
+        .map_err(|_| "an IP address such as 127.0.0.1 or ::1".into())
+}
+
+/// A whole number of seconds, from `min` to thirty days.
+pub(super) fn seconds(text: &str, min: u64) -> Result<Duration, Expected> {
+    let max = 30 * DAY_SECONDS;
+    digits(text)
+        .filter(|n| (min..=max).contains(n))
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("whole seconds, {min} to {max}, digits only (one hour is 3600)"))
+}
+
+/// A count from 1 to `max`.
+pub(super) fn count(text: &str, max: usize) -> Result<NonZeroUsize, Expected> {
+    digits(text)
+        .and_then(|n| usize::try_from(n).ok())
+        .filter(|n| *n <= max)
+        .and_then(NonZeroUsize::new)
+        .ok_or_else(|| format!("a whole number, 1 to {max}, digits only"))
+}
+
+/// Hosts separated by commas.
+pub(super) fn hosts(text: &str) -> Result<AllowedHosts, Expected> {
+    AllowedHosts::parse(text).map_err(|error| format!("hosts separated by commas: {error}"))
+}
+
+/// Origins separated by commas.
+pub(super) fn origins(text: &str) -> Result<Origins, Expected> {
+    let allowed = AllowedOrigins::parse(text)
+        .map_err(|error| format!("origins separated by commas: {error}"))?;
+    let parts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    Ok(Origins {
+        allowed,
+        text: parts.collect::<Vec<_>>().join(","),
+    })
+}
+
+/// An absolute path of the server that clashes with none of its own.
+pub(super) fn path(text: &str) -> Result<String, Expected> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-_.".contains(&b);
+    let taken = ["/mcp", "/api", "/livez", "/readyz"]
+        .iter()
+        .any(|own| text == *own || text.starts_with(&format!("{own}/")));
+    let fits = text.len() > 1
+        && text.starts_with('/')
+        && !text.ends_with('/')
+        && !text.contains("//")
+        && text.bytes().all(plain);
+    if fits && !taken {
+        return Ok(text.to_owned());
+    }
+    Err(
+        "a path such as /health: letters, digits and -_./, not below /mcp, /api, /livez or /readyz"
+            .into(),
+    )
+}
+
+/// A host name without scheme, port or path.
+pub(super) fn host_name(text: &str) -> Result<String, Expected> {
+    let label = |l: &str| {
+        !l.is_empty()
+            && l.len() <= 63
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if text.len() <= 253 && text.split('.').all(label) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err("a host name such as notes.example.com, without scheme, port or path".into())
+}
+
+/// `sqlite:PATH`.
+pub(super) fn store(text: &str) -> Result<StoreUrl, Expected> {
+    match text.strip_prefix("sqlite:") {
+        Some(path) if !path.is_empty() && !path.ends_with('/') => Ok(StoreUrl(text.to_owned())),
+        _ => Err("sqlite:PATH, for example sqlite:data/notes.db".into()),
+    }
+}
+
+/// One of a few words.
+pub(super) trait Word: Sized + Copy + PartialEq + 'static {
+    /// Every word with what it means.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// The value that `text` names.
+    fn parse(text: &str) -> Result<Self, Expected> {
+        Self::WORDS
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, value)| *value)
+            .ok_or_else(|| {
+                let words: Vec<_> = Self::WORDS.iter().map(|(word, _)| *word).collect();
+                match words.as_slice() {
+                    [only] => (*only).to_owned(),
+                    _ => format!("one of {}", words.join(", ")),
+                }
+            })
+    }
+
+    /// The word that names the value.
+    fn word(self) -> &'static str {
+        Self::WORDS
+            .iter()
+            .find(|(_, value)| *value == self)
+            .map_or("", |(word, _)| word)
+    }
+}
+
+impl Word for Profile {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("development", Self::Development),
+        ("production", Self::Production),
+    ];
+}
+
+impl Word for AuthMode {
+    const WORDS: &'static [(&'static str, Self)] = &[("none", Self::None)];
+}
+
+impl Word for LogLevel {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("fatal", Self::Fatal),
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}
+
+impl Word for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("pretty", Self::Pretty), ("json", Self::Json)];
+}
+
+/// A number written in digits and nothing else: no sign, no space, no unit.
+fn digits(text: &str) -> Option<u64> {
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten()
+}

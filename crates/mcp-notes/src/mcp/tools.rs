@@ -1,0 +1,254 @@
+//! The tools: what a model is told about each, and what each does.
+
+use std::sync::Arc;
+
+use notes::{Caller, Limits, Notes};
+use rmcp::{
+    ErrorData,
+    model::{CallToolResult, ContentBlock, JsonObject, Tool, ToolAnnotations},
+};
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    error_map::{Code, Failure},
+    operations,
+    wire::{
+        DeleteNote, GetNote, ListNotes, NewNote, NoteDeleted, NoteHits, NoteList, NotePatch,
+        NoteView, SearchNotes, UpdateNote, input_schema, output_schema, read,
+    },
+};
+
+/// The tools, described once for the life of the server.
+pub(super) struct Toolbox {
+    tools: Vec<(Operation, Tool)>,
+}
+
+/// What a tool does.
+#[derive(Clone, Copy)]
+enum Operation {
+    Create,
+    Get,
+    List,
+    Search,
+    Update,
+    Delete,
+}
+
+impl Toolbox {
+    /// The tools for notes with these limits, in the order in which they are listed.
+    pub(super) fn new(limits: &Limits) -> Self {
+        let tools = vec![
+            create_note(limits),
+            get_note(limits),
+            list_notes(limits),
+            search_notes(limits),
+            update_note(limits),
+            delete_note(limits),
+        ];
+        Self { tools }
+    }
+
+    pub(super) fn list(&self) -> Vec<Tool> {
+        self.tools.iter().map(|(_, tool)| tool.clone()).collect()
+    }
+
+    fn find(&self, name: &str) -> Option<&(Operation, Tool)> {
+        self.tools.iter().find(|(_, tool)| tool.name == name)
+    }
+
+    /// Calls the tool `name`. An unknown name is an error of the protocol; everything else that
+    /// goes wrong is a result that the model can read.
+    pub(super) async fn call(
+        &self,
+        notes: &Notes,
+        caller: &Caller,
+        name: &str,
+        arguments: JsonObject,
+    ) -> Result<CallToolResult, ErrorData> {
+        let Some((operation, tool)) = self.find(name) else {
+            let names: Vec<&str> = self
+                .tools
+                .iter()
+                .map(|(_, tool)| tool.name.as_ref())
+                .collect();
+            let message = format!("there is no such tool; there are {}", names.join(", "));
+            return Err(ErrorData::invalid_params(message, None));
+        };
+        let arguments = Value::Object(arguments);
+        let result = match operation {
+            Operation::Create => match parse::<NewNote>(&arguments, tool) {
+                Ok(new) => reply(operations::create(notes, caller, new).await),
+                Err(failure) => failure.into_tool_result(),
+            },
+            Operation::Get => match parse::<GetNote>(&arguments, tool) {
+                Ok(GetNote { id }) => reply(operations::get(notes, caller, &id).await),
+                Err(failure) => failure.into_tool_result(),
+            },
+            Operation::List => match parse::<ListNotes>(&arguments, tool) {
+                Ok(query) => reply(operations::list(notes, caller, query).await),
+                Err(failure) => failure.into_tool_result(),
+            },
+            Operation::Search => match parse::<SearchNotes>(&arguments, tool) {
+                Ok(query) => reply(operations::search(notes, caller, query).await),
+                Err(failure) => failure.into_tool_result(),
+            },
+            Operation::Update => match parse::<UpdateNote>(&arguments, tool) {
+                Ok(update) => reply(change(notes, caller, update).await),
+                Err(failure) => failure.into_tool_result(),
+            },
+            Operation::Delete => match parse::<DeleteNote>(&arguments, tool) {
+                Ok(DeleteNote {
+                    id,
+                    expected_version,
+                }) => reply(operations::delete(notes, caller, &id, expected_version).await),
+                Err(failure) => failure.into_tool_result(),
+            },
+        };
+        Ok(result)
+    }
+}
+
+async fn change(notes: &Notes, caller: &Caller, update: UpdateNote) -> Result<NoteView, Failure> {
+    let UpdateNote {
+        id,
+        title,
+        content,
+        tags,
+        expected_version,
+    } = update;
+    let patch = NotePatch {
+        title,
+        content,
+        tags: tags.map(Some),
+    };
+    operations::update(notes, caller, &id, patch, expected_version).await
+}
+
+fn parse<T: DeserializeOwned>(arguments: &Value, tool: &Tool) -> Result<T, Failure> {
+    read(arguments, &tool.input_schema).map_err(Failure::invalid)
+}
+
+/// Text and structured content say the same, because they are the same value.
+fn reply<T: Serialize>(outcome: Result<T, Failure>) -> CallToolResult {
+    let view = match outcome {
+        Ok(view) => view,
+        Err(failure) => return failure.into_tool_result(),
+    };
+    match (serde_json::to_string(&view), serde_json::to_value(&view)) {
+        (Ok(text), Ok(value)) => {
+            let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
+            result.structured_content = Some(value);
+            result
+        }
+        _ => Failure::new(Code::Internal, "internal error").into_tool_result(),
+    }
+}
+
+fn tool<In: JsonSchema, Out: JsonSchema>(
+    name: &'static str,
+    title: &str,
+    description: &'static str,
+    limits: &Limits,
+    conflicts: bool,
+) -> Tool {
+    Tool::new(name, description, Arc::new(input_schema::<In>(limits)))
+        .with_title(title)
+        .with_raw_output_schema(Arc::new(output_schema::<Out>(conflicts)))
+}
+
+fn reads() -> ToolAnnotations {
+    ToolAnnotations::new()
+        .read_only(true)
+        .destructive(false)
+        .idempotent(true)
+        .open_world(false)
+}
+
+fn writes() -> ToolAnnotations {
+    ToolAnnotations::new().read_only(false).open_world(false)
+}
+
+fn create_note(limits: &Limits) -> (Operation, Tool) {
+    let tool = tool::<NewNote, NoteView>(
+        "create_note",
+        "Create note",
+        "Keeps a new note and returns it with its id. Each call makes another note: to add to an \
+         existing one, use update_note.",
+        limits,
+        false,
+    );
+    (
+        Operation::Create,
+        tool.with_annotations(writes().destructive(false).idempotent(false)),
+    )
+}
+
+fn get_note(limits: &Limits) -> (Operation, Tool) {
+    let tool = tool::<GetNote, NoteView>(
+        "get_note",
+        "Read note",
+        "Reads one whole note: title, text, tags, version and times.",
+        limits,
+        false,
+    );
+    (Operation::Get, tool.with_annotations(reads()))
+}
+
+fn list_notes(limits: &Limits) -> (Operation, Tool) {
+    let tool = tool::<ListNotes, NoteList>(
+        "list_notes",
+        "List notes",
+        "Lists notes, newest change first, with the beginning of each text; get_note reads a whole \
+         one. Can be narrowed by tag, by time and by the beginning of the title. When next_cursor \
+         is not null, call again with it as cursor for the next page.",
+        limits,
+        false,
+    );
+    (Operation::List, tool.with_annotations(reads()))
+}
+
+fn search_notes(limits: &Limits) -> (Operation, Tool) {
+    let tool = tool::<SearchNotes, NoteHits>(
+        "search_notes",
+        "Search notes",
+        "Finds the notes that contain all the words of the query, best match first, with the text \
+         around the match. Words in double quotes must follow each other; the last word may be the \
+         beginning of one. When next_cursor is not null, call again with it as cursor for more.",
+        limits,
+        false,
+    );
+    (Operation::Search, tool.with_annotations(reads()))
+}
+
+fn update_note(limits: &Limits) -> (Operation, Tool) {
+    let tool = tool::<UpdateNote, NoteView>(
+        "update_note",
+        "Change note",
+        "Replaces the title, the text or the tags of a note, and leaves alone what is not given. \
+         Read the note first and give its version as expected_version: if it has changed since, \
+         nothing is written and the error holds the note as it is now.",
+        limits,
+        true,
+    );
+    (
+        Operation::Update,
+        tool.with_annotations(writes().destructive(true).idempotent(true)),
+    )
+}
+
+fn delete_note(limits: &Limits) -> (Operation, Tool) {
+    let tool = tool::<DeleteNote, NoteDeleted>(
+        "delete_note",
+        "Delete note",
+        "Deletes a note. Do this only when the user asked for it. With expected_version, a note \
+         that has changed since it was read is not deleted.",
+        limits,
+        true,
+    );
+    (
+        Operation::Delete,
+        tool.with_annotations(writes().destructive(true).idempotent(true)),
+    )
+}

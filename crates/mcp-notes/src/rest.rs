@@ -1,0 +1,148 @@
+//! The REST face: notes as resources of HTTP, and the document that describes them.
+
+mod answer;
+mod call;
+pub(crate) mod etag;
+mod handlers;
+mod openapi;
+mod table;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+    routing::{MethodFilter, MethodRouter, any, on},
+};
+use http::HeaderValue;
+use notes::Notes;
+
+use self::{
+    answer::Refusal,
+    call::{Call, Payload},
+    table::{Endpoint, OPERATIONS},
+};
+use crate::{
+    error_map::{Failure, Kind, Problem},
+    wire::{ListNotes, NewNote, NotePatch, SearchNotes, Shape, input_schema},
+};
+
+pub(crate) use answer::refuse;
+pub use openapi::document;
+
+/// The paths under which the API is served; the operations are the same under each.
+pub const MOUNTS: [&str; 2] = ["/api/v1/notes", "/api/v1/mcp/notes"];
+
+/// How the REST API behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Largest request body, in bytes; more is 413.
+    pub body_bytes_max: usize,
+    /// How long a client may show a note or a list without asking again, in whole seconds. With
+    /// zero it asks every time, and is told cheaply when nothing has changed.
+    pub cache: Duration,
+}
+
+/// What every handler works with.
+struct Rest {
+    notes: Notes,
+    body_bytes_max: usize,
+    cache_control: HeaderValue,
+    new_note: Shape,
+    note_patch: Shape,
+    list_query: Shape,
+    search_query: Shape,
+}
+
+/// The operations on notes under each of [`MOUNTS`]. Errors inside are problem documents.
+pub fn router(notes: Notes, options: Options) -> Router {
+    let limits = *notes.limits();
+    let cache_control = match options.cache.as_secs() {
+        0 => HeaderValue::from_static("private, no-cache"),
+        seconds => HeaderValue::try_from(format!("private, max-age={seconds}"))
+            .unwrap_or(HeaderValue::from_static("private, no-cache")),
+    };
+    let rest = Arc::new(Rest {
+        notes,
+        body_bytes_max: options.body_bytes_max,
+        cache_control,
+        new_note: input_schema::<NewNote>(&limits),
+        note_patch: input_schema::<NotePatch>(&limits),
+        list_query: input_schema::<ListNotes>(&limits),
+        search_query: input_schema::<SearchNotes>(&limits),
+    });
+    let mut router = Router::new();
+    for mount in MOUNTS {
+        for operation in OPERATIONS {
+            let path = format!("{mount}{}", operation.path);
+            router = router.route(&path, endpoint(operation.endpoint));
+        }
+        let beside = any(|request: Request| async move { nothing_here(&request) });
+        router = router.route(&format!("{mount}/{{id}}/{{*rest}}"), beside);
+    }
+    router
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(rest)
+}
+
+/// The handler of one operation.
+fn endpoint(endpoint: Endpoint) -> MethodRouter<Arc<Rest>> {
+    match endpoint {
+        Endpoint::List => run(MethodFilter::GET, handlers::list),
+        Endpoint::Create => run(MethodFilter::POST, handlers::create),
+        Endpoint::Search => run(MethodFilter::GET, handlers::search),
+        Endpoint::Get => run(MethodFilter::GET, handlers::get),
+        Endpoint::Replace => run(MethodFilter::PUT, handlers::replace),
+        Endpoint::Patch => run(MethodFilter::PATCH, handlers::patch),
+        Endpoint::Delete => run(MethodFilter::DELETE, handlers::delete),
+    }
+}
+
+fn run<H, F>(method: MethodFilter, handler: H) -> MethodRouter<Arc<Rest>>
+where
+    H: Fn(Arc<Rest>, Call, Payload) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response, Refusal>> + Send + 'static,
+{
+    on(
+        method,
+        move |State(rest): State<Arc<Rest>>, request: Request| {
+            let handler = handler.clone();
+            async move {
+                let instance = request.uri().path().to_owned();
+                let outcome = match Call::read(&rest, request).await {
+                    Ok((call, payload)) => handler(rest, call, payload).await,
+                    Err(refusal) => Err(refusal),
+                };
+                outcome.unwrap_or_else(|refusal| refusal.into_response(&instance))
+            }
+        },
+    )
+}
+
+async fn method_not_allowed(request: Request) -> Response {
+    let detail = format!(
+        "{} is not a method of this path; see Allow",
+        request.method()
+    );
+    refuse(&Problem::new(
+        Kind::MethodNotAllowed,
+        detail,
+        request.uri().path(),
+    ))
+}
+
+/// There is nothing at the path of `request`.
+fn nothing_here(request: &Request) -> Response {
+    let detail = "there is nothing at this path";
+    refuse(&Problem::new(Kind::NotFound, detail, request.uri().path()))
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Failure {
+            failure,
+            of_body: false,
+        }
+    }
+}

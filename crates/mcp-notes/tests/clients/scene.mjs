@@ -2,6 +2,7 @@
 // the server and to say what came instead of what was expected.
 
 import { randomUUID } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { expect, Mismatch, show } from './runner.mjs';
 import { Wire } from './wire.mjs';
 
@@ -31,7 +32,8 @@ export class Scene {
   }
 
   step(name, body) {
-    return this.runner.step(`${this.adapter.name} ${this.era} ${name}`, body, () => this.wire.evidence());
+    const before = this.wire.exchanges.items.length;
+    return this.runner.step(`${this.adapter.name} ${this.era} ${name}`, body, () => this.wire.evidence(before));
   }
 
   /** Another connection of the same SDK and era, with its own recorder. */
@@ -47,7 +49,7 @@ export class Scene {
     const text = textOf(result.content);
     expect(result.isError !== true, `${name} to succeed`, text);
     expect(typeof result.structuredContent === 'object', `${name} to give structuredContent`, result);
-    expect(text.length > 0, `${name} to give the same as text`, result.content);
+    expect(same(text, result.structuredContent), `${name} to give the same as text`, result);
     return result.structuredContent;
   }
 
@@ -97,6 +99,15 @@ export class Scene {
     });
     const text = await response.text();
     return { status: response.status, headers: response.headers, text, body: text === '' ? undefined : JSON.parse(text) };
+  }
+}
+
+/** Whether a text is JSON and means the same as a value. */
+function same(text, value) {
+  try {
+    return isDeepStrictEqual(JSON.parse(text), value);
+  } catch {
+    return false;
   }
 }
 

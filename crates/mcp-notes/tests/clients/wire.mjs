@@ -46,9 +46,9 @@ export class Wire {
       ?.sessionId;
   }
 
-  /** The last exchange that was a POST, as text for a failure. */
-  evidence() {
-    const last = this.exchanges.items.findLast((exchange) => exchange.method === 'POST');
+  /** The last exchange after the first `before` that was a POST, as text for a failure. */
+  evidence(before) {
+    const last = this.exchanges.items.slice(before).findLast((exchange) => exchange.method === 'POST');
     if (last === undefined) return '';
     return `  last request: ${show(last.body)}\n  its answer: ${last.status} ${last.type ?? ''} ${show(last.messages)}`;
   }

@@ -1,6 +1,7 @@
 """Drives the server with the official Python SDK 2.x, in both eras: `drive.py URL [--era modern|legacy]`."""
 
 import argparse
+import logging
 import sys
 import warnings
 from contextlib import AsyncExitStack
@@ -114,6 +115,8 @@ def main() -> int:
     options = parser.parse_args()
     # The methods of the older revisions are marked as deprecated, and they are what is tried here.
     warnings.simplefilter("ignore", MCPDeprecationWarning)
+    # The SDK logs a notification that comes while it closes its streams as an error; it is none.
+    logging.getLogger("mcp.client.streamable_http").setLevel(logging.CRITICAL)
     eras = [options.era] if options.era else list(ERAS)
     runner = Runner(options.seconds * len(eras))
 

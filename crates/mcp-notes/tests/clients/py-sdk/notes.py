@@ -7,6 +7,7 @@ from scene import Scene
 
 FIELDS = ["id", "title", "content", "tags", "version", "created_at", "updated_at", "created_by", "updated_by"]
 LISTED_FIELDS = ["id", "title", "tags", "version", "preview"]
+HIT_FIELDS = ["id", "title", "tags", "version", "snippet"]
 CONTENT = "Ask about the zeppelin budget.\n\n会議の議事録をまとめる。\n"
 READ_ONLY = {"get_note": True, "list_notes": True, "search_notes": True}
 TAKES = {
@@ -103,7 +104,11 @@ async def found(scene: Scene, query: str) -> list[str]:
     more: dict[str, Any] = {}
     for _ in range(10):
         page = await scene.call("search_notes", query=query, **more)
-        ids += [item["id"] for item in page["notes"]]
+        expect("hits" in page, "hits in the result of a search", page)
+        for hit in page["hits"]:
+            for field in HIT_FIELDS:
+                expect(field in hit, f"a hit with the field {field}", hit)
+        ids += [hit["id"] for hit in page["hits"]]
         if not page.get("next_cursor"):
             break
         more = {"cursor": page["next_cursor"]}

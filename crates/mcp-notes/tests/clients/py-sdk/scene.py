@@ -1,5 +1,6 @@
 """What the steps of the story share: connections, what they leave for one another, and the ways to call."""
 
+import json
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
@@ -69,7 +70,7 @@ class Scene:
         result = await (client or self.client).call_tool(name, arguments)
         expect(not result.is_error, f"{name} to succeed", text_of(result.content))
         expect(isinstance(result.structured_content, dict), f"{name} to give structuredContent", result)
-        expect(text_of(result.content), f"{name} to give the same as text", result)
+        expect(same(text_of(result.content), result.structured_content), f"{name} to give the same as text", result)
         return result.structured_content or {}
 
     async def make(self, title: str, content: str = ".", client: Client | None = None, **more: Any) -> dict[str, Any]:
@@ -105,6 +106,14 @@ class Scene:
         async with httpx2.AsyncClient(timeout=5) as http:
             url = urljoin(self.url, f"/api/v1/notes{path}")
             return await http.request(method, url, json=body, headers={"content-type": kind} if body else None)
+
+
+def same(text: str, value: Any) -> bool:
+    """Whether a text is JSON and means the same as a value."""
+    try:
+        return json.loads(text) == value
+    except ValueError:
+        return False
 
 
 def text_of(content: Iterable[Any]) -> str:

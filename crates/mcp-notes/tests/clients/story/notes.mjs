@@ -77,8 +77,13 @@ async function found(scene, query) {
   let cursor;
   for (let page = 0; page < 10; page += 1) {
     const result = await scene.call('search_notes', { query, ...(cursor && { cursor }) });
-    expect(Array.isArray(result.notes), 'notes in the result of a search', result);
-    ids.push(...result.notes.map((item) => item.id));
+    expect(Array.isArray(result.hits), 'hits in the result of a search', result);
+    for (const hit of result.hits) {
+      for (const field of ['id', 'title', 'tags', 'version', 'snippet']) {
+        expect(field in hit, `a hit with the field ${field}`, hit);
+      }
+    }
+    ids.push(...result.hits.map((hit) => hit.id));
     cursor = result.next_cursor ?? undefined;
     if (cursor === undefined) break;
   }

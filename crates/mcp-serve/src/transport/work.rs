@@ -1,9 +1,10 @@
 //! Runs a request on its handler: immediately where nothing but the answer will be sent, in a task
 //! of its own where it may stream.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use axum::body::Body;
+use futures_util::FutureExt as _;
 use http::{Response, request::Parts};
 use rmcp::{
     ServerHandler, Service,
@@ -155,7 +156,12 @@ async fn run<H: ServerHandler>(
             call.params.arguments = Some(arguments);
         }
     }
-    handler.handle_request(request, context).await
+    // A handler's bug is one request's error, whichever task it happens in.
+    let work = AssertUnwindSafe(handler.handle_request(request, context)).catch_unwind();
+    work.await.unwrap_or_else(|_| {
+        tracing::error!("the handler panicked");
+        Err(answer::internal())
+    })
 }
 
 fn too_slow(seconds: u64) -> ErrorData {

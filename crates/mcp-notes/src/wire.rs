@@ -61,7 +61,7 @@ pub struct NotePatch {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetNote {
-    /// The id of the note, as list_notes and search_notes give it.
+    /// The id of the note, as `list_notes` and `search_notes` give it.
     pub id: String,
 }
 
@@ -107,7 +107,7 @@ pub struct DeleteNote {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListNotes {
-    /// The next_cursor of the page before, unchanged and with the same filter. Left out: the first
+    /// The `next_cursor` of the page before, unchanged and with the same filter. Left out: the first
     /// page.
     #[serde(default, deserialize_with = "given")]
     #[schemars(with = "String")]
@@ -143,7 +143,7 @@ pub struct ListNotes {
 pub struct SearchNotes {
     /// Words to find in titles, texts and tags. Any text is a valid query.
     pub query: String,
-    /// The next_cursor of the page before, unchanged and with the same query. Left out: the first
+    /// The `next_cursor` of the page before, unchanged and with the same query. Left out: the first
     /// page.
     #[serde(default, deserialize_with = "given")]
     #[schemars(with = "String")]

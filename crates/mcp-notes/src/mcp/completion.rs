@@ -58,19 +58,16 @@ pub(super) async fn complete(
 }
 
 fn kind(reference: &Reference, argument: &str) -> Result<Completes, ErrorData> {
-    let unknown = |what| Err(ErrorData::invalid_params(what, None));
     let known = match reference {
-        Reference::Prompt(prompt) => match prompts::completes(&prompt.name, argument) {
-            Some(known) => known,
-            None => return unknown("there is no such prompt"),
-        },
-        Reference::Resource(template) if template.uri == TEMPLATE => {
-            (argument == "id").then_some(Completes::NoteId)
+        Reference::Prompt(prompt) => prompts::completes(&prompt.name, argument),
+        Reference::Resource(template) if template.uri != TEMPLATE => {
+            Err("there is no such resource template")
         }
-        Reference::Resource(_) => return unknown("there is no such resource template"),
-        _ => return unknown("this kind of reference is not known"),
+        Reference::Resource(_) if argument == "id" => Ok(Completes::NoteId),
+        Reference::Resource(_) => Err("the resource template has no such variable"),
+        _ => Err("this kind of reference is not known"),
     };
-    known.map_or_else(|| unknown("it has no such argument"), Ok)
+    known.map_err(|why| ErrorData::invalid_params(why, None))
 }
 
 fn failed(error: notes::Error) -> ErrorData {

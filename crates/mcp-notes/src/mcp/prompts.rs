@@ -96,12 +96,14 @@ pub(super) fn list() -> Vec<Prompt> {
     PROMPTS.iter().map(prompt).collect()
 }
 
-/// What completes an argument of a prompt: `None` when there is no such prompt, `Some(None)` when
-/// it has no such argument.
-pub(super) fn completes(prompt: &str, argument: &str) -> Option<Option<Completes>> {
-    let spec = PROMPTS.iter().find(|spec| spec.name == prompt)?;
-    let found = spec.arguments.iter().find(|known| known.name == argument);
-    Some(found.map(|known| known.completes))
+/// What completes an argument of a prompt, or why nothing does.
+pub(super) fn completes(prompt: &str, argument: &str) -> Result<Completes, &'static str> {
+    let spec = PROMPTS.iter().find(|spec| spec.name == prompt);
+    let arguments = spec.ok_or("there is no such prompt")?.arguments;
+    let found = arguments.iter().find(|known| known.name == argument);
+    found
+        .map(|known| known.completes)
+        .ok_or("the prompt has no such argument")
 }
 
 impl Inner {

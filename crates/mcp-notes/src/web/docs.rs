@@ -192,16 +192,16 @@ fn parameters(html: &mut String, document: &Value, described: &Value) {
 
 fn media(html: &mut String, content: &Value) {
     for (media_type, described) in entries(content) {
-        let _ = write!(
+        let _ = writeln!(
             html,
-            "<p><code>{}</code>: {}</p>\n",
+            "<p><code>{}</code>: {}</p>",
             Escaped(media_type),
             kind(&described["schema"])
         );
         if let Ok(example) = serde_json::to_string_pretty(&described["example"]) {
-            let _ = write!(
+            let _ = writeln!(
                 html,
-                "<pre tabindex=\"0\"><code>{}</code></pre>\n",
+                "<pre tabindex=\"0\"><code>{}</code></pre>",
                 Escaped(&example)
             );
         }

@@ -10,9 +10,8 @@ use std::{
 
 use serde::Deserialize;
 use tokio::{process::Command, time};
-use tokio_util::sync::DropGuard;
 
-use crate::{fixture::Fixture, oracle::rmcp_server};
+use crate::mounted;
 
 /// A run takes 5 to 15 seconds on two idle cores.
 const RUN_MAX: Duration = Duration::from_mins(4);
@@ -34,7 +33,7 @@ async fn requirements_of_2025_11_25() -> Done {
 
 #[tokio::test]
 async fn requirements_of_2026_07_28() -> Done {
-    run("--requirements", "2026-07-28", 197).await
+    run("--requirements", "2026-07-28", 196).await
 }
 
 #[tokio::test]
@@ -47,11 +46,6 @@ async fn scenarios_of_2025_03_26() -> Done {
     run("--spec-version", "2025-03-26", 3).await
 }
 
-/// The server the suite is pointed at.
-async fn start(fixture: Fixture) -> std::io::Result<(String, DropGuard)> {
-    rmcp_server::start(fixture).await
-}
-
 /// Runs the suite and demands that at least `passed_min` checks pass and none fails.
 async fn run(selection: &str, revision: &str, passed_min: usize) -> Done {
     let suite = suite()?;
@@ -59,9 +53,16 @@ async fn run(selection: &str, revision: &str, passed_min: usize) -> Done {
     if results.exists() {
         std::fs::remove_dir_all(&results)?;
     }
-    let (url, _server) = start(Fixture::new()).await?;
+    let server = mounted::start().await;
     let child = Command::new(suite)
-        .args(["server", "--url", &url, selection, revision, "--output-dir"])
+        .args([
+            "server",
+            "--url",
+            &server.mcp_url(),
+            selection,
+            revision,
+            "--output-dir",
+        ])
         .arg(&results)
         .stdin(Stdio::null())
         .kill_on_drop(true)

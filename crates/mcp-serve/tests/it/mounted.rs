@@ -1,0 +1,51 @@
+//! The conformance fixture on a server of ours.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use mcp_serve::{
+    Config,
+    events::{Change, Event, Events as _, MemoryEvents},
+    test_util::TestServer,
+    transport::StreamHandle,
+};
+
+use crate::fixture::{Fixture, FixtureEvent};
+
+/// Starts it on a free port. What the fixture announces goes out on the server's event channel.
+pub(crate) async fn start() -> TestServer {
+    let events = Arc::new(MemoryEvents::default());
+    let channel = events.clone();
+    let fixture = Fixture::new()
+        .with_hook(Arc::new(move |event| {
+            channel.publish(Event {
+                audience: None,
+                change: change(event),
+            });
+        }))
+        .with_stream_closer(Arc::new(|context| {
+            let handle = context.extensions.get::<StreamHandle>().or_else(|| {
+                context
+                    .extensions
+                    .get::<Parts>()
+                    .and_then(|parts| parts.extensions.get())
+            });
+            if let Some(handle) = handle {
+                handle.close_connection();
+            }
+        }));
+    let config = Config {
+        events,
+        ..Config::default()
+    };
+    TestServer::start(move || fixture.clone(), axum::Router::new(), config).await
+}
+
+fn change(event: FixtureEvent) -> Change {
+    match event {
+        FixtureEvent::ToolsListChanged => Change::Tools,
+        FixtureEvent::PromptsListChanged => Change::Prompts,
+        FixtureEvent::ResourcesListChanged => Change::Resources,
+        FixtureEvent::ResourceUpdated(uri) => Change::Resource(uri.into()),
+    }
+}

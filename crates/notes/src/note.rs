@@ -143,15 +143,15 @@ impl NotePatch {
     }
 
     /// Puts what the patch holds into `note`; version, time and author are not its business.
-    pub fn apply(self, note: &mut Note) {
-        if let Some(title) = self.title {
-            note.title = title;
+    pub fn apply(&self, note: &mut Note) {
+        if let Some(title) = &self.title {
+            note.title.clone_from(title);
         }
-        if let Some(content) = self.content {
-            note.content = content;
+        if let Some(content) = &self.content {
+            note.content.clone_from(content);
         }
-        if let Some(tags) = self.tags {
-            note.tags = tags;
+        if let Some(tags) = &self.tags {
+            note.tags.clone_from(tags);
         }
     }
 }
@@ -299,10 +299,6 @@ impl Owner {
         parse_name("owner", text).map(Self)
     }
 
-    pub(crate) fn from_stored(text: String) -> Self {
-        Self(text)
-    }
-
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -335,4 +331,157 @@ fn parse_name(field: &'static str, text: &str) -> Result<String, Problem> {
         ));
     }
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code<T: fmt::Debug>(parsed: Result<T, Problem>) -> ProblemCode {
+        parsed.unwrap_err().code
+    }
+
+    #[test]
+    fn a_title_is_one_visible_line_of_at_most_255_characters() {
+        let limits = Limits::default();
+        let parse = |text: &str| Title::parse(text, &limits);
+        assert!(parse("x").is_ok());
+        assert!(parse(" ä ").is_ok());
+        assert!(parse(&"😀".repeat(255)).is_ok());
+        assert_eq!(code(parse(&"😀".repeat(256))), ProblemCode::TooLong);
+        assert_eq!(code(parse("")), ProblemCode::Empty);
+        assert_eq!(code(parse(" \u{3000}")), ProblemCode::Empty);
+        assert_eq!(
+            code(parse("multi\n---\nTITLE: evil")),
+            ProblemCode::ForbiddenCharacter
+        );
+        assert_eq!(code(parse("a\tb")), ProblemCode::ForbiddenCharacter);
+        assert_eq!(code(parse("a\u{2028}b")), ProblemCode::ForbiddenCharacter);
+    }
+
+    #[test]
+    fn content_has_1_to_10000_characters_and_no_forbidden_one() {
+        let limits = Limits::default();
+        let parse = |text: &str| Content::parse(text, &limits);
+        assert_eq!(parse(" \r\n\t").unwrap().as_str(), " \r\n\t");
+        assert!(parse(&"語".repeat(10_000)).is_ok());
+        let problem = parse(&"語".repeat(10_001)).unwrap_err();
+        assert_eq!(
+            problem.to_string(),
+            "content is 10001 characters long; at most 10000 are allowed"
+        );
+        assert_eq!(code(parse("")), ProblemCode::Empty);
+        assert_eq!(code(parse("a\0")), ProblemCode::ForbiddenCharacter);
+        let short = Limits {
+            content_chars_max: 3,
+            ..limits
+        };
+        assert!(Content::parse("abc", &short).is_ok());
+        assert_eq!(code(Content::parse("abcd", &short)), ProblemCode::TooLong);
+    }
+
+    #[test]
+    fn ids_of_other_programs_stay_valid() {
+        for text in [
+            "01999999-aaaa-7bbb-8ccc-dddddddddddd",
+            "note_1726000000000_k3j4h5g6f",
+            "9f3c2b1a-0000-4000-8000-000000000000",
+            "a.b~c",
+            "...",
+            &"x".repeat(128),
+        ] {
+            assert_eq!(NoteId::parse(text).unwrap().as_str(), text);
+        }
+        for text in [
+            "",
+            ".",
+            "..",
+            "a b",
+            "a/b",
+            "a%2Fb",
+            "ü",
+            "a\n",
+            &"x".repeat(129),
+        ] {
+            assert!(NoteId::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_opaque() {
+        assert!(Owner::parse("https://issuer.example|user 7 (ü)").is_ok());
+        assert!(Owner::parse(&"é".repeat(255)).is_ok());
+        for text in ["", "a\0", "a\nb", &"é".repeat(256)] {
+            assert!(Owner::parse(text).is_err(), "{text:?}");
+            assert!(Author::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once() {
+        let limits = Limits::default();
+        let tags = ["ok".to_owned(), "a,b".to_owned()];
+        let new = NewNote::parse("", "a\u{202E}", &tags, &limits).map(|_| ());
+        let patch = NotePatch::parse(Some(""), Some("a\u{202E}"), Some(&tags), &limits).map(|_| ());
+        for error in [new.unwrap_err(), patch.unwrap_err()] {
+            let Error::Invalid(problems) = &error else {
+                panic!("{error:?}")
+            };
+            let fields: Vec<&str> = problems.iter().map(|p| p.field.as_ref()).collect();
+            assert_eq!(fields, ["title", "content", "tags[1]"]);
+            assert!(
+                error.to_string().contains("U+202E as its character 2"),
+                "{error}"
+            );
+        }
+        assert!(matches!(
+            NotePatch::parse(None, None, None, &limits),
+            Err(Error::Invalid(_))
+        ));
+    }
+
+    #[test]
+    fn no_error_or_debug_output_holds_the_text_of_a_note() {
+        let limits = Limits::default();
+        let secret = "s3cret";
+        let tags = [secret.to_owned()];
+        let new = NewNote::parse(secret, secret, &tags, &limits).unwrap();
+        let author = Author::parse("ann").unwrap();
+        let note = Note {
+            id: NoteId::parse("n1").unwrap(),
+            owner: Owner::parse("ann").unwrap(),
+            title: new.title.clone(),
+            content: new.content.clone(),
+            tags: new.tags.clone(),
+            version: 7,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+            created_by: author.clone(),
+            updated_by: author,
+        };
+        let conflict = Error::Conflict {
+            expected: 3,
+            current: Box::new(note.clone()),
+        };
+        let bad = [
+            format!("{secret}\0"),
+            format!("{secret},"),
+            secret.repeat(100),
+        ];
+        let invalid = NewNote::parse(&bad[0], &bad[0], &bad, &limits).unwrap_err();
+        let list = crate::ListQuery {
+            title_prefix: Some(secret.to_owned()),
+            tags: new.tags.iter().cloned().collect(),
+            ..crate::ListQuery::default()
+        };
+        let search = crate::SearchQuery::new(secret);
+        let shown = format!("{new:?} {note:?} {conflict:?} {invalid:?} {list:?} {search:?}");
+        assert!(!shown.contains(secret), "{shown}");
+        let said = format!("{conflict} {invalid}");
+        assert!(!said.contains(secret), "{said}");
+        assert!(
+            said.contains("n1 is at version 7, not at version 3"),
+            "{said}"
+        );
+    }
 }

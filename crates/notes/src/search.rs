@@ -22,7 +22,10 @@
 mod snippet;
 mod tokens;
 
+use sha2::{Digest, Sha256};
+
 use crate::error::{Problem, ProblemCode};
+use crate::note::Owner;
 
 pub(crate) use snippet::snippet;
 pub use tokens::{Token, tokens};
@@ -88,6 +91,38 @@ impl Query {
     }
 }
 
+/// The tokens of `texts` with a space between them, as an index takes them. A sign that is in no
+/// token stands between the texts, so that no term reaches from one into the next.
+pub(crate) fn index_text<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut joined = String::new();
+    for text in texts {
+        if !joined.is_empty() {
+            joined.push_str(" \u{A6}");
+        }
+        for token in tokens(text) {
+            if !joined.is_empty() {
+                joined.push(' ');
+            }
+            joined.push_str(&token.text);
+        }
+    }
+    joined
+}
+
+/// A token that stands for the owner in an index: it is of the same form for every name.
+pub(crate) fn owner_token(owner: &Owner) -> String {
+    let hash = Sha256::digest(owner.as_str().as_bytes());
+    hash[..16]
+        .iter()
+        .fold(String::new(), |token, byte| token + &format!("{byte:02x}"))
+}
+
+/// A title as titles are compared when only their beginning or a part is given: in lower case.
+pub(crate) fn title_key(title: &str) -> String {
+    // Character by character: the lower case of a Greek sigma must not depend on what follows.
+    title.chars().flat_map(char::to_lowercase).collect()
+}
+
 /// A word of the query, or what stands between quotes.
 struct Piece<'a> {
     text: &'a str,
@@ -99,22 +134,22 @@ impl Piece<'_> {
     fn term(&self) -> Option<Term> {
         let mut ends_with_token = false;
         let mut cut = false;
-        let mut list = Vec::new();
+        let mut found = Vec::new();
         for token in tokens(self.text) {
-            if list.len() == TERM_TOKENS_MAX {
+            if found.len() == TERM_TOKENS_MAX {
                 cut = true;
                 break;
             }
             ends_with_token = token.range.end == self.text.len() && !token.unspaced;
-            list.push(token.text);
+            found.push(token.text);
         }
-        let last = list.last()?;
+        let last = found.last()?;
         let prefix = self.last
             && ends_with_token
             && !cut
             && last.chars().nth(PREFIX_CHARS_MIN - 1).is_some();
         Some(Term {
-            tokens: list,
+            tokens: found,
             prefix,
         })
     }

@@ -222,7 +222,8 @@ impl Notes {
         limit: u32,
     ) -> Result<Completion<TagCount>> {
         check_limit(limit)?;
-        let typed = typed.trim().trim_start_matches('#').to_lowercase();
+        let words: Vec<&str> = typed.trim_start_matches('#').split_whitespace().collect();
+        let typed = words.join("-").to_lowercase();
         self.store.tags(owner, &typed, limit).await
     }
 

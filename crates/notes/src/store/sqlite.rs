@@ -1,9 +1,26 @@
-//! Notes in one SQLite file.
+//! Notes in one SQLite file: a thread that writes in groups, and connections that read beside it.
+//!
+//! The database has a write-ahead log and syncs it with every commit, so what was answered is on
+//! the disk. Several processes may use one file; each is told only of its own changes.
+
+mod find;
+mod read;
+mod readers;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod write;
+mod writer;
 
 use std::path::Path;
+use std::thread;
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 
+use self::readers::{Readers, task};
+use self::write::Write;
+use self::writer::{Job, Writer, gone};
 use super::{Found, HitPosition, ListPosition, Listed, Listener, Stamp, Store};
 use crate::error::{Result, StoreError};
 use crate::note::{Note, NoteId, NotePatch, Owner};
@@ -12,102 +29,208 @@ use crate::search;
 use crate::service::Deleted;
 
 /// How the database is used.
-#[derive(Clone, Debug, Default)]
-pub struct Options {}
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How long to wait for a lock that another process holds, in milliseconds.
+    pub busy_millis_max: u32,
+    /// How many writes, and how many reads, may wait; more are refused as [`StoreError::Busy`].
+    pub queue_max: usize,
+    /// How many writes share one transaction at most.
+    pub batch_max: usize,
+    /// How many threads read.
+    pub readers: usize,
+    /// How many pages of 4096 bytes the database may have; more is [`StoreError::Full`].
+    pub pages_max: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            busy_millis_max: 2000,
+            queue_max: 1024,
+            batch_max: 256,
+            readers: cores.clamp(2, 16),
+            pages_max: None,
+        }
+    }
+}
 
 /// A store in a SQLite database.
-pub struct SqliteStore {}
-
-fn missing() -> StoreError {
-    StoreError::Unavailable("not built yet".to_owned())
+pub struct SqliteStore {
+    writer: Writer,
+    /// A database in memory has none: everything goes through the connection that writes.
+    readers: Option<Readers>,
 }
 
 impl SqliteStore {
-    /// Opens the database in the file at `path`; makes it, and its folder, if there is none.
-    pub async fn open(_path: &Path, _options: Options) -> Result<Self, StoreError> {
-        Ok(Self {})
+    /// Opens the database in the file at `path`. Makes it, readable by its user only, and its
+    /// folder, if there is none; applies migrations it lacks. Refuses, and leaves untouched, a file
+    /// that is read-only ([`StoreError::ReadOnly`]), is not a database of notes
+    /// ([`StoreError::NotOurs`]) or has a newer schema ([`StoreError::NewerSchema`]).
+    pub async fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
+        let path = path.to_owned();
+        let open = move || open_all(&path, &options);
+        let (writer, (at_hand, pool)) =
+            Writer::start(options.queue_max, options.batch_max, open).await?;
+        let readers = Readers::start(at_hand, pool, options.queue_max)?;
+        Ok(Self {
+            writer,
+            readers: Some(readers),
+        })
     }
 
-    /// A database in memory.
-    pub async fn in_memory(_options: Options) -> Result<Self, StoreError> {
-        Ok(Self {})
+    /// A database in memory, gone when the store is.
+    pub async fn in_memory(options: Options) -> Result<Self, StoreError> {
+        let open = move || Ok((schema::open_memory(&options)?, ()));
+        let (writer, ()) = Writer::start(options.queue_max, options.batch_max, open).await?;
+        Ok(Self {
+            writer,
+            readers: None,
+        })
     }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match &self.readers {
+            Some(readers) => readers.read(read).await,
+            None => self.between_writes(read).await,
+        }
+    }
+
+    async fn between_writes<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (task, result) = task(read);
+        self.writer.submit(Job::Between(task))?;
+        result.await.map_err(|_| gone())
+    }
+}
+
+type ReadConnections = (Vec<Connection>, Vec<Connection>);
+
+fn open_all(path: &Path, options: &Options) -> Result<(Connection, ReadConnections), StoreError> {
+    let writer = schema::open_writer(path, options)?;
+    let several = || (0..options.readers.max(1)).map(|_| schema::open_reader(path, options));
+    let at_hand = several().collect::<Result<_, _>>()?;
+    let pool = several().collect::<Result<_, _>>()?;
+    Ok((writer, (at_hand, pool)))
 }
 
 #[async_trait]
 impl Store for SqliteStore {
-    fn on_change(&self, _listener: Listener) {}
-
-    async fn insert(&self, _note: Note) -> Result<Note> {
-        Err(missing().into())
+    fn on_change(&self, listener: Listener) {
+        self.writer.on_change(listener);
     }
 
-    async fn get(&self, _owner: &Owner, _id: &NoteId) -> Result<Note> {
-        Err(missing().into())
+    async fn insert(&self, note: Note) -> Result<Note> {
+        self.writer
+            .write(Write::Insert(Box::new(note)))
+            .await?
+            .into_note()
+    }
+
+    async fn get(&self, owner: &Owner, id: &NoteId) -> Result<Note> {
+        let (owner, id) = (owner.clone(), id.clone());
+        let read = move |conn: &Connection| read::get(conn, &owner, &id);
+        match &self.readers {
+            Some(readers) => readers.read_here(read).await?,
+            None => self.between_writes(read).await?,
+        }
     }
 
     async fn list(
         &self,
-        _owner: &Owner,
-        _query: &ListQuery,
-        _after: Option<ListPosition>,
+        owner: &Owner,
+        query: &ListQuery,
+        after: Option<ListPosition>,
     ) -> Result<Listed> {
-        Err(missing().into())
+        let (owner, query) = (owner.clone(), query.clone());
+        Ok(self
+            .read(move |conn| read::list(conn, &owner, &query, after.as_ref()))
+            .await??)
     }
 
     async fn search(
         &self,
-        _owner: &Owner,
-        _query: &search::Query,
-        _after: Option<HitPosition>,
-        _limit: u32,
+        owner: &Owner,
+        query: &search::Query,
+        after: Option<HitPosition>,
+        limit: u32,
     ) -> Result<Found> {
-        Err(missing().into())
+        let (owner, query) = (owner.clone(), query.clone());
+        let find =
+            move |conn: &Connection| find::search(conn, &owner, &query, after.as_ref(), limit);
+        Ok(self.read(find).await??)
     }
 
     async fn update(
         &self,
-        _owner: &Owner,
-        _id: &NoteId,
-        _patch: NotePatch,
-        _expected: Option<u64>,
-        _stamp: Stamp,
+        owner: &Owner,
+        id: &NoteId,
+        patch: NotePatch,
+        expected: Option<u64>,
+        stamp: Stamp,
     ) -> Result<Note> {
-        Err(missing().into())
+        let (owner, id) = (owner.clone(), id.clone());
+        let write = Write::Update {
+            owner,
+            id,
+            patch,
+            expected,
+            stamp,
+        };
+        self.writer.write(write).await?.into_note()
     }
 
-    async fn delete(
-        &self,
-        _owner: &Owner,
-        _id: &NoteId,
-        _expected: Option<u64>,
-    ) -> Result<Deleted> {
-        Err(missing().into())
+    async fn delete(&self, owner: &Owner, id: &NoteId, expected: Option<u64>) -> Result<Deleted> {
+        let (owner, id) = (owner.clone(), id.clone());
+        self.writer
+            .write(Write::Delete {
+                owner,
+                id,
+                expected,
+            })
+            .await?
+            .into_deleted()
     }
 
-    async fn tags(
-        &self,
-        _owner: &Owner,
-        _typed: &str,
-        _limit: u32,
-    ) -> Result<Completion<TagCount>> {
-        Err(missing().into())
+    async fn tags(&self, owner: &Owner, typed: &str, limit: u32) -> Result<Completion<TagCount>> {
+        let (owner, typed) = (owner.clone(), typed.to_owned());
+        Ok(self
+            .read(move |conn| read::tags(conn, &owner, &typed, limit))
+            .await??)
     }
 
     async fn titles(
         &self,
-        _owner: &Owner,
-        _typed: &str,
-        _limit: u32,
+        owner: &Owner,
+        typed: &str,
+        limit: u32,
     ) -> Result<Completion<TitleMatch>> {
-        Err(missing().into())
+        let (owner, typed) = (owner.clone(), typed.to_owned());
+        Ok(self
+            .read(move |conn| read::titles(conn, &owner, &typed, limit))
+            .await??)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        Err(missing())
+        let look = |conn: &Connection| {
+            conn.query_row("SELECT EXISTS (SELECT 1 FROM notes)", [], |_| Ok(()))
+                .map_err(schema::store_error)
+        };
+        self.read(look).await??;
+        self.between_writes(look).await?
     }
 
     async fn close(&self) -> Result<(), StoreError> {
+        if let Some(readers) = &self.readers {
+            readers.close().await;
+        }
+        self.writer.close().await;
         Ok(())
     }
 }

@@ -1,0 +1,92 @@
+//! What a store of notes is: one story and its laws, run on every store.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a law that does not hold ends its test"
+)]
+
+#[path = "contract/completing.rs"]
+mod completing;
+#[path = "contract/finding.rs"]
+mod finding;
+#[path = "contract/lists.rs"]
+mod lists;
+#[path = "contract/properties.rs"]
+mod properties;
+#[path = "contract/stage.rs"]
+mod stage;
+#[path = "contract/story.rs"]
+mod story;
+#[path = "contract/writes.rs"]
+mod writes;
+
+/// One module of tests for each store, with every law in it.
+macro_rules! stores {
+    ($($store:ident: $open:path;)+) => {
+        $(mod $store {
+            laws!($open:
+                story::a_note_lives_from_creation_to_deletion,
+                writes::text_comes_back_byte_for_byte,
+                writes::times_and_authors_are_recorded,
+                writes::a_patch_changes_only_what_it_names,
+                writes::versions_only_grow,
+                writes::a_conflict_shows_the_note_as_it_is,
+                writes::of_concurrent_updates_of_one_version_one_wins,
+                writes::concurrent_updates_without_a_version_all_count,
+                writes::an_owner_sees_only_its_own_notes,
+                writes::ids_are_unique_for_each_owner,
+                writes::what_is_missing_is_not_found,
+                writes::time_never_runs_backwards_for_a_note,
+                writes::changes_are_told_once_in_order_and_after_the_fact,
+                writes::a_write_whose_caller_leaves_is_done_and_told,
+                writes::a_closed_store_refuses,
+                writes::a_store_answers_while_it_is_open,
+                lists::newest_change_first_and_ties_by_id,
+                lists::pages_join_without_gap_or_repetition,
+                lists::pages_are_stable_while_notes_change,
+                lists::filters_narrow_and_combine,
+                lists::a_title_prefix_ignores_case,
+                lists::a_preview_is_the_beginning_of_the_content,
+                lists::totals_are_exact,
+                lists::limits_are_checked,
+                lists::a_cursor_is_good_for_its_own_question_only,
+                completing::tags_are_counted_and_completed,
+                completing::titles_are_completed,
+                finding::the_table_of_searches,
+                finding::title_counts_more_than_content_and_ties_go_to_the_newest,
+                finding::the_index_follows_every_change,
+                finding::pages_of_hits_join_without_gap_or_repetition,
+                finding::pages_of_hits_are_stable_while_notes_change,
+                finding::snippets_show_the_match,
+                finding::symbols_are_found_by_scan_in_pages,
+                finding::only_an_empty_search_is_refused,
+                properties::any_text_that_is_accepted_comes_back,
+                properties::any_search_is_answered_as_the_rules_say,
+                properties::any_sequence_of_operations_agrees_with_a_model,
+            );
+        })+
+    };
+}
+
+macro_rules! laws {
+    ($open:path: $($file:ident::$law:ident,)+) => {
+        $(#[test]
+        fn $law() {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let stage = $open().await;
+                crate::$file::$law(&stage).await;
+            });
+        })+
+    };
+}
+
+// A further store is one line.
+stores! {
+    sqlite: crate::stage::sqlite_file;
+    sqlite_in_memory: crate::stage::sqlite_memory;
+}

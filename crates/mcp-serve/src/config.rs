@@ -141,7 +141,8 @@ pub struct Drain {
     pub notice: Duration,
     /// So long running requests may take to finish. Default 25 s.
     pub limit: Duration,
-    /// So long requests that were cancelled at the limit may take to say so. Default 1 s.
+    /// So long requests that were cancelled at the limit may take to say so, and so long a request
+    /// whose head is half sent may take to arrive (and be refused). Default 1 s.
     pub grace: Duration,
 }
 

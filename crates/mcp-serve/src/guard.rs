@@ -16,10 +16,7 @@ use http::{
     request::Parts,
 };
 
-use self::{
-    host::HostRef,
-    origin::Access,
-};
+use self::{host::HostRef, origin::Access};
 pub use self::{
     host::{AllowedHosts, HostError},
     origin::{AllowedOrigins, OriginError},
@@ -35,7 +32,10 @@ pub(crate) struct Cors {
 
 impl Cors {
     /// For a request that no page made, or one that may not read the answer.
-    pub(crate) const NONE: Self = Self { origin: None, credentials: false };
+    pub(crate) const NONE: Self = Self {
+        origin: None,
+        credentials: false,
+    };
 }
 
 /// Why a request stops at the guard.
@@ -89,24 +89,40 @@ pub(crate) fn check_host(parts: &Parts, allowed: &AllowedHosts) -> Result<(), Re
         (Some(host), _) | (None, Some(host)) => host,
         (None, None) => return Err(Refusal::BadHost),
     };
-    if allowed.contains(&host) { Ok(()) } else { Err(Refusal::ForeignHost) }
+    if allowed.contains(&host) {
+        Ok(())
+    } else {
+        Err(Refusal::ForeignHost)
+    }
 }
 
 fn host_of(value: &HeaderValue) -> Result<HostRef<'_>, Refusal> {
-    value.to_str().ok().and_then(HostRef::parse).ok_or(Refusal::BadHost)
+    value
+        .to_str()
+        .ok()
+        .and_then(HostRef::parse)
+        .ok_or(Refusal::BadHost)
 }
 
 /// Checks the page that a request comes from, if a page made it.
 pub(crate) fn check_origin(parts: &Parts, allowed: &AllowedOrigins) -> Result<Cors, Refusal> {
     let mut fields = parts.headers.get_all(ORIGIN).iter();
-    let Some(origin) = fields.next() else { return Ok(Cors::NONE) };
+    let Some(origin) = fields.next() else {
+        return Ok(Cors::NONE);
+    };
     if fields.next().is_some() {
         return Err(Refusal::BadOrigin);
     }
     match allowed.access(origin.to_str().unwrap_or_default()) {
         Access::Refused => Err(Refusal::ForeignOrigin),
-        Access::Plain => Ok(Cors { origin: Some(origin.clone()), credentials: false }),
-        Access::WithCredentials => Ok(Cors { origin: Some(origin.clone()), credentials: true }),
+        Access::Plain => Ok(Cors {
+            origin: Some(origin.clone()),
+            credentials: false,
+        }),
+        Access::WithCredentials => Ok(Cors {
+            origin: Some(origin.clone()),
+            credentials: true,
+        }),
     }
 }
 
@@ -124,10 +140,14 @@ const ALLOW_HEADERS: &str = "content-type, authorization, mcp-session-id, mcp-pr
 /// What a preflight is told besides the headers of every answer. The names are the same for every
 /// route; `Mcp-Param-*` (which tools may define) is allowed as it is asked for.
 pub(crate) fn preflight_headers(request: &HeaderMap, answer: &mut HeaderMap) {
-    let asked = request.get(ACCESS_CONTROL_REQUEST_HEADERS).and_then(|value| value.to_str().ok());
+    let asked = request
+        .get(ACCESS_CONTROL_REQUEST_HEADERS)
+        .and_then(|value| value.to_str().ok());
     let mut allow = ALLOW_HEADERS.to_owned();
     for name in asked.unwrap_or_default().split(',').map(str::trim) {
-        let is_param = name.get(..10).is_some_and(|p| p.eq_ignore_ascii_case("mcp-param-"));
+        let is_param = name
+            .get(..10)
+            .is_some_and(|p| p.eq_ignore_ascii_case("mcp-param-"));
         if is_param && HeaderName::from_bytes(name.as_bytes()).is_ok() {
             allow.push_str(", ");
             allow.push_str(name);
@@ -141,7 +161,10 @@ pub(crate) fn preflight_headers(request: &HeaderMap, answer: &mut HeaderMap) {
         HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
     );
     answer.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-    answer.append(VARY, HeaderValue::from_static("access-control-request-headers"));
+    answer.append(
+        VARY,
+        HeaderValue::from_static("access-control-request-headers"),
+    );
 }
 
 /// The headers of every answer, errors included: what a page may read, and what a browser must not
@@ -154,16 +177,24 @@ pub(crate) fn seal(headers: &mut HeaderMap, cors: &Cors) {
     headers.append(VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = &cors.origin {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSE_HEADERS));
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static(EXPOSE_HEADERS),
+        );
         if cors.credentials {
-            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            headers.insert(
+                ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                HeaderValue::from_static("true"),
+            );
         }
     } else {
         headers.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     for (name, value) in SEALS {
-        headers.entry(name).or_insert_with(|| HeaderValue::from_static(value));
+        headers
+            .entry(name)
+            .or_insert_with(|| HeaderValue::from_static(value));
     }
 }
 
@@ -173,7 +204,13 @@ const EXPOSE_HEADERS: &str = "Mcp-Session-Id, MCP-Protocol-Version, Retry-After,
 const SEALS: [(HeaderName, &str); 5] = [
     (REFERRER_POLICY, "no-referrer"),
     (X_FRAME_OPTIONS, "DENY"),
-    (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; frame-ancestors 'none'",
+    ),
     (CACHE_CONTROL, "no-store"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
 ];

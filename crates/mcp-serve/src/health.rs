@@ -83,27 +83,40 @@ impl Health {
 
     /// The process serves requests, or this would not be answered.
     pub(crate) fn live() -> Answer {
-        Answer { ok: true, body: json!({ "status": "ok" }) }
+        Answer {
+            ok: true,
+            body: json!({ "status": "ok" }),
+        }
     }
 
     /// Whether requests should be sent here; with `details`, why not.
     pub(crate) async fn ready(&self, details: bool) -> Answer {
         if self.draining.load(Ordering::Relaxed) {
-            return Answer { ok: false, body: json!({ "status": "draining" }) };
+            return Answer {
+                ok: false,
+                body: json!({ "status": "draining" }),
+            };
         }
         let report = self.report().await;
         let mut body = json!({ "status": status(report.healthy) });
         if details {
             body["checks"] = report.checks_json();
         }
-        Answer { ok: report.healthy, body }
+        Answer {
+            ok: report.healthy,
+            body,
+        }
     }
 
     /// How the server fares; without `details` its status alone.
     pub(crate) async fn full(&self, details: bool) -> Answer {
         let report = self.report().await;
         let draining = self.draining.load(Ordering::Relaxed);
-        let word = if draining { "draining" } else { status(report.healthy) };
+        let word = if draining {
+            "draining"
+        } else {
+            status(report.healthy)
+        };
         let mut body = json!({ "status": word, "timestamp": jiff::Timestamp::now().to_string() });
         if details {
             body["name"] = json!(self.name);
@@ -116,7 +129,10 @@ impl Health {
             };
             body["checks"] = report.checks_json();
         }
-        Answer { ok: report.healthy && !draining, body }
+        Answer {
+            ok: report.healthy && !draining,
+            body,
+        }
     }
 
     /// All checks, at most once a second; callers in between share the outcome.
@@ -136,7 +152,11 @@ impl Health {
         let (checks, count) = futures_util::future::join(checks, count).await;
         let sessions = count.ok().and_then(Result::ok);
         let healthy = sessions.is_some() && checks.iter().all(|(_, outcome)| outcome.is_ok());
-        let report = Arc::new(Report { healthy, checks, sessions });
+        let report = Arc::new(Report {
+            healthy,
+            checks,
+            sessions,
+        });
         *last = Some((Instant::now(), report.clone()));
         report
     }
@@ -148,8 +168,11 @@ impl Report {
             Ok(()) => json!({ "status": "ok" }),
             Err(reason) => json!({ "status": "error", "reason": reason }),
         };
-        let checks: Map<_, _> =
-            self.checks.iter().map(|(name, outcome)| (name.clone(), entry(outcome))).collect();
+        let checks: Map<_, _> = self
+            .checks
+            .iter()
+            .map(|(name, outcome)| (name.clone(), entry(outcome)))
+            .collect();
         Value::Object(checks)
     }
 }
@@ -166,16 +189,33 @@ fn memory() -> Value {
 
 fn rss_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim()
+        .strip_suffix(" kB")?
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib * 1024)
 }
 
 fn limit_bytes() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let own = groups
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .unwrap_or_default();
     let root = Path::new("/sys/fs/cgroup");
-    let files = [root.join(own).join("memory.max"), root.join("memory/memory.limit_in_bytes")];
-    let text = files.iter().find_map(|file| fs::read_to_string(file).ok())?;
+    let files = [
+        root.join(own).join("memory.max"),
+        root.join("memory/memory.limit_in_bytes"),
+    ];
+    let text = files
+        .iter()
+        .find_map(|file| fs::read_to_string(file).ok())?;
     // Without a limit, version 2 says "max" and version 1 a number near 2^63.
-    text.trim().parse::<u64>().ok().filter(|bytes| *bytes < 1 << 62)
+    text.trim()
+        .parse::<u64>()
+        .ok()
+        .filter(|bytes| *bytes < 1 << 62)
 }

@@ -137,7 +137,11 @@ where
         let request_id = self.ids.of(&parts.headers);
         let trace = TraceParent::of(&parts.headers);
         let route = self.route(parts.uri.path());
-        let shape = if matches!(route, Route::Mcp(_)) { Shape::JsonRpc } else { Shape::Problem };
+        let shape = if matches!(route, Route::Mcp(_)) {
+            Shape::JsonRpc
+        } else {
+            Shape::Problem
+        };
         let version = parts.version;
         let mut line = self.begin_line(&parts, &route, request_id.clone(), trace.clone());
         let span = tracing::info_span!(
@@ -151,7 +155,9 @@ where
         }
 
         let mut cors = Cors::NONE;
-        let answer = guard_panic(self.answer(route, parts, body, &mut cors)).instrument(span).await;
+        let answer = guard_panic(self.answer(route, parts, body, &mut cors))
+            .instrument(span)
+            .await;
         let mut response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(failure)) => failure.into_response(shape),
@@ -256,8 +262,10 @@ where
             return Ok(preflight(parts));
         }
         if !matches!(parts.method, Method::GET | Method::HEAD) {
-            return Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "probes are read with GET")
-                .with(ALLOW, HeaderValue::from_static("GET, HEAD")));
+            return Err(
+                Failure::new(StatusCode::METHOD_NOT_ALLOWED, "probes are read with GET")
+                    .with(ALLOW, HeaderValue::from_static("GET, HEAD")),
+            );
         }
         if matches!(route, Route::Live) {
             return Ok(health_response(Health::live()));
@@ -276,9 +284,15 @@ where
     }
 
     fn check_limits(&self, parts: &Parts) -> Result<(), Failure> {
-        let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        let target = parts
+            .uri
+            .path_and_query()
+            .map_or(0, |target| target.as_str().len());
         if target > self.limits.uri_bytes_max {
-            return Err(Failure::new(StatusCode::URI_TOO_LONG, "the target is too long"));
+            return Err(Failure::new(
+                StatusCode::URI_TOO_LONG,
+                "the target is too long",
+            ));
         }
         if parts.headers.len() > self.limits.headers_max {
             return Err(Failure::new(
@@ -286,7 +300,10 @@ where
                 "the request has too many header fields",
             ));
         }
-        let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let announced = parts
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok());
         let announced = announced.and_then(|digits| digits.parse::<u64>().ok());
         if announced.is_some_and(|bytes| bytes > self.limits.body_bytes_max as u64) {
             return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, BODY_TOO_LARGE));
@@ -302,7 +319,10 @@ where
         let mut routes = self.routes.clone();
         let call = routes.call(Request::from_parts(parts, body));
         let Ok(answer) = tokio::time::timeout(self.limits.request_deadline, call).await else {
-            return Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, "the request took too long"));
+            return Err(Failure::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "the request took too long",
+            ));
         };
         let response = match answer {
             Ok(response) => response,
@@ -357,7 +377,11 @@ fn preflight(parts: &Parts) -> Response<Body> {
 }
 
 fn health_response(answer: crate::health::Answer) -> Response<Body> {
-    let status = if answer.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if answer.ok {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     json_response(status, "application/json", &answer.body)
 }
 

@@ -104,7 +104,9 @@ pub struct Server<F> {
 
 impl<F> std::fmt::Debug for Server<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -143,9 +145,14 @@ where
             return Err(ServeError::Config("header_bytes_max must be at least 8192"));
         }
         if config.mcp_paths.iter().any(|path| !path.starts_with('/')) {
-            return Err(ServeError::Config("every path of mcp_paths must begin with a slash"));
+            return Err(ServeError::Config(
+                "every path of mcp_paths must begin with a slash",
+            ));
         }
-        let bind_error = |source| ServeError::Bind { address: config.listen, source };
+        let bind_error = |source| ServeError::Bind {
+            address: config.listen,
+            source,
+        };
         let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
         let health = Arc::new(Health::new(
@@ -193,7 +200,9 @@ where
         );
         let lifecycle = self.shared.lifecycle.clone();
         let drain = self.shared.drain.clone();
-        lifecycle.tasks.spawn(sweep(self.sessions.clone(), lifecycle.clone()));
+        lifecycle
+            .tasks
+            .spawn(sweep(self.sessions.clone(), lifecycle.clone()));
         let door = Door {
             open: Arc::new(AtomicUsize::new(0)),
             cut: Arc::new(AtomicUsize::new(0)),
@@ -248,7 +257,12 @@ where
             tracing::info!(took_ms, "drained");
         } else {
             let (cut, left) = (drained.requests_cut, drained.tasks_left);
-            tracing::warn!(took_ms, requests_cut = cut, tasks_left = left, "drained by force");
+            tracing::warn!(
+                took_ms,
+                requests_cut = cut,
+                tasks_left = left,
+                "drained by force"
+            );
         }
         Ok(drained)
     }
@@ -318,14 +332,17 @@ impl Drop for Place {
 }
 
 async fn refuse(mut stream: TcpStream) {
-    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-        retry-after: 5\r\n\
-        connection: close\r\n\
-        content-type: application/problem+json\r\n\
-        content-length: 104\r\n\r\n\
-        {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\
-        \"status\":503,\"detail\":\"too many open connections\"}";
-    let written = timeout(Duration::from_millis(200), stream.write_all(ANSWER)).await;
+    const BODY: &str = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"too many open connections"}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
+         content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{BODY}",
+        BODY.len()
+    );
+    let written = timeout(
+        Duration::from_millis(200),
+        stream.write_all(answer.as_bytes()),
+    )
+    .await;
     if matches!(written, Ok(Ok(()))) {
         connection::linger(stream).await;
     }
@@ -345,7 +362,9 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// limit of files even a polite refusal is impossible.
 fn affordable(wanted: usize) -> usize {
     const FILES_BESIDE: usize = 128;
-    let Some(files) = files_max() else { return wanted };
+    let Some(files) = files_max() else {
+        return wanted;
+    };
     let possible = files.saturating_sub(FILES_BESIDE).max(1);
     if possible < wanted {
         tracing::warn!(
@@ -360,7 +379,9 @@ fn affordable(wanted: usize) -> usize {
 
 fn files_max() -> Option<usize> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 

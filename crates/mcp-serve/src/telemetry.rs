@@ -84,7 +84,9 @@ impl Telemetry {
     /// From now on lines of `level` and graver are written.
     pub fn set_level(&self, level: &str) -> Result<(), TelemetryError> {
         let level = level.parse::<Level>()?;
-        self.filter.reload(filter(level)).map_err(|_| TelemetryError::AlreadySet)
+        self.filter
+            .reload(filter(level))
+            .map_err(|_| TelemetryError::AlreadySet)
     }
 }
 
@@ -105,7 +107,11 @@ pub fn init(level: &str, format: Format, output: Output) -> Result<Telemetry, Te
     });
     let layer = lines::layer().with_writer(out);
     let layer = match format {
-        Format::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
+        Format::Json => layer
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .boxed(),
         Format::Pretty => layer.boxed(),
     };
     tracing_subscriber::registry()
@@ -120,9 +126,11 @@ pub fn init(level: &str, format: Format, output: Output) -> Result<Telemetry, Te
 /// HTTP stack print headers: they are never written, whatever the level.
 fn filter(level: Level) -> Targets {
     let quiet = level.0.min(LevelFilter::WARN);
-    Targets::new()
-        .with_default(level.0)
-        .with_targets([("rmcp", quiet), ("hyper", quiet), ("h2", quiet)])
+    Targets::new().with_default(level.0).with_targets([
+        ("rmcp", quiet),
+        ("hyper", quiet),
+        ("h2", quiet),
+    ])
 }
 
 #[cfg(test)]
@@ -133,8 +141,14 @@ mod tests {
     fn the_lines_of_rmcp_stay_at_warnings() {
         for level in ["trace", "debug", "info", "warn"] {
             let filter = filter(level.parse().unwrap());
-            assert!(!filter.would_enable("rmcp::service", &tracing::Level::INFO), "{level}");
-            assert!(filter.would_enable("rmcp::service", &tracing::Level::WARN), "{level}");
+            assert!(
+                !filter.would_enable("rmcp::service", &tracing::Level::INFO),
+                "{level}"
+            );
+            assert!(
+                filter.would_enable("rmcp::service", &tracing::Level::WARN),
+                "{level}"
+            );
         }
         let filter = filter("error".parse().unwrap());
         assert!(!filter.would_enable("rmcp", &tracing::Level::WARN));

@@ -2,7 +2,11 @@
 //!
 //! Everything here waits with a deadline and panics with what it saw: it is made for tests alone.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test ends where something is wrong")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where something is wrong"
+)]
 
 mod mcp;
 mod raw;
@@ -37,14 +41,22 @@ impl TestServer {
     {
         config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mcp_path = config.mcp_paths.first().cloned().unwrap_or_default();
-        let server = Server::bind(factory, routes, config).await.expect("a server on a free port");
+        let server = Server::bind(factory, routes, config)
+            .await
+            .expect("a server on a free port");
         let address = server.local_addr();
         let lifecycle = server.lifecycle().clone();
         let (stop, stopped) = oneshot::channel();
         let run = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
-        Self { address, mcp_path, lifecycle, stop: Some(stop), run }
+        Self {
+            address,
+            mcp_path,
+            lifecycle,
+            stop: Some(stop),
+            run,
+        }
     }
 
     /// Where it listens.
@@ -69,7 +81,9 @@ impl TestServer {
 
     /// A connection to it.
     pub async fn connect(&self) -> RawClient {
-        RawClient::connect(self.address).await.expect("a connection")
+        RawClient::connect(self.address)
+            .await
+            .expect("a connection")
     }
 
     /// A client of revision 2026-07-28.
@@ -79,7 +93,9 @@ impl TestServer {
 
     /// A session of an older revision.
     pub async fn legacy(&self, version: &str) -> Legacy {
-        Legacy::initialize(self.address, version).await.expect("a session")
+        Legacy::initialize(self.address, version)
+            .await
+            .expect("a session")
     }
 
     /// Asks the server to stop, as SIGTERM does, and does not wait.
@@ -93,7 +109,9 @@ impl TestServer {
     pub async fn stop(mut self) -> Drained {
         self.begin_stop();
         let run = std::mem::replace(&mut self.run, tokio::spawn(std::future::pending()));
-        run.await.expect("the server did not panic").expect("the server drained")
+        run.await
+            .expect("the server did not panic")
+            .expect("the server drained")
     }
 }
 

@@ -14,9 +14,18 @@ impl AllowedHosts {
     /// `localhost`, `127.0.0.1` and `[::1]`, each with any port.
     pub fn loopback() -> Self {
         Self(vec![
-            Host { name: Name::Dns("localhost".into()), port: None },
-            Host { name: Name::Dns("127.0.0.1".into()), port: None },
-            Host { name: Name::V6(Ipv6Addr::LOCALHOST), port: None },
+            Host {
+                name: Name::Dns("localhost".into()),
+                port: None,
+            },
+            Host {
+                name: Name::Dns("127.0.0.1".into()),
+                port: None,
+            },
+            Host {
+                name: Name::V6(Ipv6Addr::LOCALHOST),
+                port: None,
+            },
         ])
     }
 
@@ -38,7 +47,11 @@ impl AllowedHosts {
                 hosts.push(parse_entry(entry)?);
             }
         }
-        if hosts.is_empty() { Err(HostError::Empty) } else { Ok(Self(hosts)) }
+        if hosts.is_empty() {
+            Err(HostError::Empty)
+        } else {
+            Ok(Self(hosts))
+        }
     }
 
     /// This list and one more host.
@@ -54,8 +67,7 @@ impl AllowedHosts {
                 && match entry.port {
                     None => true,
                     Some(port) => {
-                        host.port == Some(port)
-                            || (host.port.is_none() && matches!(port, 80 | 443))
+                        host.port == Some(port) || (host.port.is_none() && matches!(port, 80 | 443))
                     }
                 }
         })
@@ -110,8 +122,10 @@ pub enum HostError {
     )]
     Range(String),
     /// Not a host with an optional port.
-    #[error("\"{0}\" is not a host; write a name, an IPv4 address or an IPv6 address in brackets, \
-             without scheme and path, with a port if only that port is meant")]
+    #[error(
+        "\"{0}\" is not a host; write a name, an IPv4 address or an IPv6 address in brackets, \
+             without scheme and path, with a port if only that port is meant"
+    )]
     Malformed(String),
 }
 
@@ -205,14 +219,20 @@ fn dns_name(text: &str) -> Option<&str> {
         && name.len() <= 253
         && name.split('.').all(|label| {
             !label.is_empty()
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         });
     fits.then_some(name)
 }
 
 fn parse_port(digits: &str) -> Option<u16> {
     // `u16::from_str` takes a sign.
-    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+    digits
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| digits.parse().ok())
+        .flatten()
 }
 
 fn parse_entry(entry: &str) -> Result<Host, HostError> {
@@ -230,7 +250,10 @@ fn parse_entry(entry: &str) -> Result<Host, HostError> {
         NameRef::Dns(name) => Name::Dns(name.to_ascii_lowercase().into()),
         NameRef::V6(address) => Name::V6(address),
     };
-    Ok(Host { name, port: host.port })
+    Ok(Host {
+        name,
+        port: host.port,
+    })
 }
 
 #[cfg(test)]
@@ -244,11 +267,20 @@ mod tests {
 
     #[test]
     fn an_entry_without_a_port_takes_every_port_and_any_case() {
-        for host in ["api.example.com", "API.Example.com", "api.example.com:443", "api.example.com."]
-        {
+        for host in [
+            "api.example.com",
+            "API.Example.com",
+            "api.example.com:443",
+            "api.example.com.",
+        ] {
             assert!(allows("api.example.com", host), "{host}");
         }
-        for host in ["example.com", "x.api.example.com", "api.example.com.evil", "api.example.comm"] {
+        for host in [
+            "example.com",
+            "x.api.example.com",
+            "api.example.com.evil",
+            "api.example.comm",
+        ] {
             assert!(!allows("api.example.com", host), "{host}");
         }
     }
@@ -265,12 +297,28 @@ mod tests {
     fn loopback_is_three_names_and_no_trick_with_numbers() {
         let list = AllowedHosts::loopback();
         let allows = |host| HostRef::parse(host).is_some_and(|host| list.contains(&host));
-        for host in ["localhost", "LOCALHOST:1", "127.0.0.1:65535", "[::1]", "[0:0:0:0:0:0:0:1]:80"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:1",
+            "127.0.0.1:65535",
+            "[::1]",
+            "[0:0:0:0:0:0:0:1]:80",
+        ] {
             assert!(allows(host), "{host}");
         }
         for host in [
-            "127.1", "0x7f.0.0.1", "2130706433", "127.0.0.2", "[::]", "[::ffff:127.0.0.1]", "0.0.0.0",
-            "localhost.evil.example", "evil.example", "[::1", "[::1]x", "[::1%25lo]",
+            "127.1",
+            "0x7f.0.0.1",
+            "2130706433",
+            "127.0.0.2",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+            "0.0.0.0",
+            "localhost.evil.example",
+            "evil.example",
+            "[::1",
+            "[::1]x",
+            "[::1%25lo]",
         ] {
             assert!(!allows(host), "{host}");
         }
@@ -279,9 +327,21 @@ mod tests {
     #[test]
     fn what_is_no_host_is_refused() {
         for text in [
-            "", ".", "a..b", "user@localhost", "localhost:", "localhost:x", "localhost:+80",
-            "localhost:65536", "localhost:80:80", "local host", "localhost/", "::1", "höst",
-            "http://localhost", "localhost\\",
+            "",
+            ".",
+            "a..b",
+            "user@localhost",
+            "localhost:",
+            "localhost:x",
+            "localhost:+80",
+            "localhost:65536",
+            "localhost:80:80",
+            "local host",
+            "localhost/",
+            "::1",
+            "höst",
+            "http://localhost",
+            "localhost\\",
         ] {
             assert!(HostRef::parse(text).is_none(), "{text}");
         }
@@ -291,8 +351,14 @@ mod tests {
     fn a_list_cannot_be_empty_open_or_a_range() {
         assert_eq!(AllowedHosts::parse(""), Err(HostError::Empty));
         assert_eq!(AllowedHosts::parse(" , ,"), Err(HostError::Empty));
-        assert!(matches!(AllowedHosts::parse("a,*"), Err(HostError::Wildcard(_))));
-        assert!(matches!(AllowedHosts::parse("*.example.com"), Err(HostError::Wildcard(_))));
+        assert!(matches!(
+            AllowedHosts::parse("a,*"),
+            Err(HostError::Wildcard(_))
+        ));
+        assert!(matches!(
+            AllowedHosts::parse("*.example.com"),
+            Err(HostError::Wildcard(_))
+        ));
         for range in ["10.0.0.0/8", "fd00::/8"] {
             let error = AllowedHosts::parse(range).unwrap_err();
             assert!(error.to_string().contains("TRUSTED_PROXIES"), "{error}");

@@ -19,12 +19,18 @@ impl AllowedOrigins {
     /// Pages of `localhost`, `127.0.0.1` and `[::1]` over http or https, any port, without
     /// credentials.
     pub fn loopback() -> Self {
-        Self { listed: Vec::new(), loopback: true }
+        Self {
+            listed: Vec::new(),
+            loopback: true,
+        }
     }
 
     /// No page at all.
     pub fn none() -> Self {
-        Self { listed: Vec::new(), loopback: false }
+        Self {
+            listed: Vec::new(),
+            loopback: false,
+        }
     }
 
     /// Origins separated by commas; spaces around them and empty places do not count. No origin is
@@ -46,7 +52,10 @@ impl AllowedOrigins {
                 listed.push(parse_entry(entry)?);
             }
         }
-        Ok(Self { listed, loopback: false })
+        Ok(Self {
+            listed,
+            loopback: false,
+        })
     }
 
     /// This list and one more origin.
@@ -57,10 +66,13 @@ impl AllowedOrigins {
 
     /// What a page with the `Origin` header `text` may do.
     pub(crate) fn access(&self, text: &str) -> Access {
-        let Some(origin) = OriginRef::parse(text) else { return Access::Refused };
-        let listed = self.listed.iter().any(|entry| {
-            OriginRef::parse(&entry.0).is_some_and(|entry| entry.same(&origin))
-        });
+        let Some(origin) = OriginRef::parse(text) else {
+            return Access::Refused;
+        };
+        let listed = self
+            .listed
+            .iter()
+            .any(|entry| OriginRef::parse(&entry.0).is_some_and(|entry| entry.same(&origin)));
         if listed {
             return Access::WithCredentials;
         }
@@ -83,7 +95,9 @@ impl fmt::Debug for AllowedOrigins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let listed = self.listed.iter().map(|origin| &*origin.0);
         f.write_str("AllowedOrigins")?;
-        f.debug_list().entries(listed.chain(self.loopback.then_some("loopback"))).finish()
+        f.debug_list()
+            .entries(listed.chain(self.loopback.then_some("loopback")))
+            .finish()
     }
 }
 
@@ -126,7 +140,10 @@ impl<'a> OriginRef<'a> {
             && scheme
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-        Some(Self { scheme: known.then_some(scheme)?, host: HostRef::parse(host)? })
+        Some(Self {
+            scheme: known.then_some(scheme)?,
+            host: HostRef::parse(host)?,
+        })
     }
 
     fn same(&self, other: &OriginRef<'_>) -> bool {
@@ -160,17 +177,30 @@ mod tests {
 
     #[test]
     fn a_listed_origin_is_its_scheme_host_and_port() {
-        let list = AllowedOrigins::parse("https://app.example.com, http://dev.example:5173").unwrap();
-        for origin in ["https://app.example.com", "HTTPS://App.Example.Com", "https://app.example.com:443",
-            "http://dev.example:5173"]
-        {
+        let list =
+            AllowedOrigins::parse("https://app.example.com, http://dev.example:5173").unwrap();
+        for origin in [
+            "https://app.example.com",
+            "HTTPS://App.Example.Com",
+            "https://app.example.com:443",
+            "http://dev.example:5173",
+        ] {
             assert_eq!(list.access(origin), Access::WithCredentials, "{origin}");
         }
         for origin in [
-            "http://app.example.com", "https://app.example.com:8443", "https://example.com",
-            "https://app.example.com.evil.example", "https://evil.example/https://app.example.com",
-            "https://app.example.com/", "https://app.example.com@evil.example", "null", "", "*",
-            "http://dev.example", "http://localhost", "https://app.example.com https://evil.example",
+            "http://app.example.com",
+            "https://app.example.com:8443",
+            "https://example.com",
+            "https://app.example.com.evil.example",
+            "https://evil.example/https://app.example.com",
+            "https://app.example.com/",
+            "https://app.example.com@evil.example",
+            "null",
+            "",
+            "*",
+            "http://dev.example",
+            "http://localhost",
+            "https://app.example.com https://evil.example",
         ] {
             assert_eq!(list.access(origin), Access::Refused, "{origin}");
         }
@@ -179,20 +209,44 @@ mod tests {
     #[test]
     fn loopback_pages_may_call_without_credentials() {
         let list = AllowedOrigins::loopback();
-        for origin in ["http://localhost:5173", "https://127.0.0.1", "http://[::1]:8080"] {
+        for origin in [
+            "http://localhost:5173",
+            "https://127.0.0.1",
+            "http://[::1]:8080",
+        ] {
             assert_eq!(list.access(origin), Access::Plain, "{origin}");
         }
-        for origin in ["null", "http://localhost.evil.example", "file://localhost", "http://127.0.0.2"] {
+        for origin in [
+            "null",
+            "http://localhost.evil.example",
+            "file://localhost",
+            "http://127.0.0.2",
+        ] {
             assert_eq!(list.access(origin), Access::Refused, "{origin}");
         }
     }
 
     #[test]
     fn a_list_takes_no_wildcard_null_or_path() {
-        assert!(matches!(AllowedOrigins::parse("*"), Err(OriginError::Wildcard(_))));
-        assert!(matches!(AllowedOrigins::parse("https://*.a.example"), Err(OriginError::Wildcard(_))));
-        for text in ["null", "example.com", "https://a.example/", "https://", "https://u@a.example"] {
-            assert!(matches!(AllowedOrigins::parse(text), Err(OriginError::Malformed(_))), "{text}");
+        assert!(matches!(
+            AllowedOrigins::parse("*"),
+            Err(OriginError::Wildcard(_))
+        ));
+        assert!(matches!(
+            AllowedOrigins::parse("https://*.a.example"),
+            Err(OriginError::Wildcard(_))
+        ));
+        for text in [
+            "null",
+            "example.com",
+            "https://a.example/",
+            "https://",
+            "https://u@a.example",
+        ] {
+            assert!(
+                matches!(AllowedOrigins::parse(text), Err(OriginError::Malformed(_))),
+                "{text}"
+            );
         }
         assert_eq!(AllowedOrigins::parse(" , "), Ok(AllowedOrigins::none()));
     }

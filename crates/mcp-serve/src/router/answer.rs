@@ -14,12 +14,7 @@ use http::{
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use serde_json::json;
 
-use crate::{
-    auth::AuthError,
-    guard::Refusal,
-    server::Busy,
-    telemetry::AccessLine,
-};
+use crate::{auth::AuthError, guard::Refusal, server::Busy, telemetry::AccessLine};
 
 /// How errors are written: as a JSON-RPC error without `id` on the MCP paths (the id of a request
 /// that was not read is unknown), as a problem document (RFC 9457) elsewhere.
@@ -39,7 +34,11 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) const fn new(status: StatusCode, message: &'static str) -> Self {
-        Self { status, message, header: None }
+        Self {
+            status,
+            message,
+            header: None,
+        }
     }
 
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -64,8 +63,11 @@ impl Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        let status =
-            if refusal.is_malformed() { StatusCode::BAD_REQUEST } else { StatusCode::FORBIDDEN };
+        let status = if refusal.is_malformed() {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::FORBIDDEN
+        };
         Self::new(status, refusal.message())
     }
 }
@@ -93,7 +95,11 @@ pub(super) fn error_response(status: StatusCode, message: &str, shape: Shape) ->
     match shape {
         Shape::JsonRpc => {
             // The two codes of JSON-RPC for "your request" and "our fault".
-            let code = if status.is_server_error() { -32603 } else { -32600 };
+            let code = if status.is_server_error() {
+                -32603
+            } else {
+                -32600
+            };
             let body = json!({
                 "jsonrpc": "2.0",
                 "error": { "code": code, "message": message },
@@ -120,7 +126,9 @@ pub(super) fn json_response(
 ) -> Response<Body> {
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -134,7 +142,11 @@ pub(crate) struct Tracked {
 
 impl Tracked {
     pub(super) fn new(inner: Body, line: AccessLine, busy: Busy) -> Self {
-        Self { inner, line, _busy: busy }
+        Self {
+            inner,
+            line,
+            _busy: busy,
+        }
     }
 }
 

@@ -51,6 +51,8 @@ impl Activity {
     pub(super) fn sent(&self) {
         if self.stalled_since.load(Relaxed) != 0 {
             self.stalled_since.store(0, Relaxed);
+            // A body is over for us when it is buffered; until it is written nothing is idle.
+            self.idle_since.store(self.now(), Relaxed);
         }
     }
 
@@ -75,10 +77,18 @@ impl Activity {
     }
 
     /// When the connection is to be closed if nothing changes until then. `None` while a request
-    /// is under way, which has deadlines of its own.
-    pub(super) fn deadline(&self, limits: &Limits, protocol: Protocol) -> Option<Instant> {
+    /// is under way, which has deadlines of its own. `leave` is a time by which a connection
+    /// without a request must have ended anyway.
+    pub(super) fn deadline(
+        &self,
+        limits: &Limits,
+        protocol: Protocol,
+        leave: Option<Instant>,
+    ) -> Option<Instant> {
         let after = |since: u64, limit: Duration| {
-            self.begun.checked_add(Duration::from_millis(since - 1))?.checked_add(limit)
+            self.begun
+                .checked_add(Duration::from_millis(since - 1))?
+                .checked_add(limit)
         };
         let stalled = self.stalled_since.load(Relaxed);
         if stalled != 0 {
@@ -89,12 +99,18 @@ impl Activity {
         }
         let head = self.head_since.load(Relaxed);
         // HTTP/2 has frames outside requests, pings for one, so bytes are no head there.
-        if head != 0 && protocol == Protocol::Http1 {
-            return after(head, limits.header_read);
-        }
-        let idle =
-            if self.served.load(Relaxed) { limits.keep_alive_idle } else { limits.header_read };
-        after(self.idle_since.load(Relaxed), idle)
+        let deadline = if head != 0 && protocol == Protocol::Http1 {
+            after(head, limits.header_read)
+        } else {
+            let served = self.served.load(Relaxed);
+            let idle = if served {
+                limits.keep_alive_idle
+            } else {
+                limits.header_read
+            };
+            after(self.idle_since.load(Relaxed), idle)
+        };
+        leave.into_iter().chain(deadline).min()
     }
 }
 

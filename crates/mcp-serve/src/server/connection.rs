@@ -104,8 +104,14 @@ where
 async fn open<F>(stream: &mut TcpStream, shared: &Shared<F>) -> Option<(Opening, Protocol)> {
     let limits = &shared.limits;
     let reading = async {
-        let mut opening = timeout(limits.first_byte, Opening::read(stream)).await.ok()?.ok()??;
-        let protocol = timeout(limits.header_read, opening.protocol(stream)).await.ok()?.ok()?;
+        let mut opening = timeout(limits.first_byte, Opening::read(stream))
+            .await
+            .ok()?
+            .ok()??;
+        let protocol = timeout(limits.header_read, opening.protocol(stream))
+            .await
+            .ok()?
+            .ok()?;
         Some((opening, protocol))
     };
     // A connection that has not asked for anything is not waited for.
@@ -182,11 +188,15 @@ where
     signals.push(signal(&shared.lifecycle.hard, Signal::Hard));
     let far = Instant::now() + Duration::from_secs(3600);
     let mut timer = pin!(sleep_until(far));
+    let mut leave_at = None;
     let mut cut_at = None;
     poll_fn(|cx| {
         while let Poll::Ready(Some(signal)) = signals.poll_next_unpin(cx) {
             match signal {
-                Signal::Soft => conn.as_mut().graceful_shutdown(),
+                Signal::Soft => {
+                    conn.as_mut().graceful_shutdown();
+                    leave_at = Some(Instant::now() + shared.drain.grace);
+                }
                 Signal::Hard => cut_at = Some(Instant::now() + shared.drain.grace),
             }
         }
@@ -194,10 +204,8 @@ where
             return Poll::Ready(End::Regular);
         }
         loop {
-            let deadline = match (activity.deadline(&shared.limits, protocol), cut_at) {
-                (Some(deadline), Some(cut)) => Some(deadline.min(cut)),
-                (deadline, cut) => deadline.or(cut),
-            };
+            let deadline = activity.deadline(&shared.limits, protocol, leave_at);
+            let deadline = deadline.into_iter().chain(cut_at).min();
             // A deadline that moves away, as it does with every request, costs no timer: the timer
             // fires too early and is set anew.
             if let Some(deadline) = deadline

@@ -78,7 +78,11 @@ impl Socket {
     }
 
     fn note_write<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_pending() { self.activity.stalled() } else { self.activity.sent() }
+        if polled.is_pending() {
+            self.activity.stalled()
+        } else {
+            self.activity.sent()
+        }
         polled
     }
 }

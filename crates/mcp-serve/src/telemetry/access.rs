@@ -97,6 +97,10 @@ impl Drop for AccessLine {
                 )
             };
         }
-        if self.is_probe { line!(tracing::Level::DEBUG) } else { line!(tracing::Level::INFO) }
+        if self.is_probe {
+            line!(tracing::Level::DEBUG)
+        } else {
+            line!(tracing::Level::INFO)
+        }
     }
 }

@@ -32,7 +32,9 @@ impl RequestId {
         let value = headers.get(X_REQUEST_ID)?;
         let bytes = value.as_bytes();
         let fits = (1..=128).contains(&bytes.len())
-            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+            && bytes
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
         fits.then(|| Self(value.clone()))
     }
 }
@@ -56,7 +58,11 @@ impl RequestIds {
         // Without randomness ids are still unique within the process.
         let random = getrandom::u64().unwrap_or_default();
         let process = getrandom::u32().unwrap_or_default();
-        Self { process, start: random, count: AtomicU64::new(0) }
+        Self {
+            process,
+            start: random,
+            count: AtomicU64::new(0),
+        }
     }
 
     /// The id of the request with these headers.
@@ -66,7 +72,11 @@ impl RequestIds {
 
     fn next(&self) -> RequestId {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{:08x}{:016x}", self.process, scatter(self.start.wrapping_add(count)));
+        let id = format!(
+            "{:08x}{:016x}",
+            self.process,
+            scatter(self.start.wrapping_add(count))
+        );
         let value = HeaderValue::from_maybe_shared(Bytes::from(id));
         RequestId(value.unwrap_or_else(|_| HeaderValue::from_static("unknown")))
     }
@@ -103,7 +113,11 @@ impl TraceParent {
     }
 
     fn part(&self, from: usize, to: usize) -> &str {
-        self.0.to_str().ok().and_then(|text| text.get(from..to)).unwrap_or_default()
+        self.0
+            .to_str()
+            .ok()
+            .and_then(|text| text.get(from..to))
+            .unwrap_or_default()
     }
 
     /// The `traceparent` of a request; `None` when there is none, more than one, or a malformed one.
@@ -127,7 +141,9 @@ fn is_traceparent(bytes: &[u8]) -> bool {
     length_fits
         && version != b"ff"
         && [head[2], head[35], head[52]] == *b"---"
-        && [version, &head[3..35], &head[36..52], &head[53..55]].iter().all(|part| hex(part))
+        && [version, &head[3..35], &head[36..52], &head[53..55]]
+            .iter()
+            .all(|part| hex(part))
         && !zero(&head[3..35])
         && !zero(&head[36..52])
 }
@@ -158,8 +174,9 @@ mod tests {
     #[test]
     fn made_ids_differ() {
         let ids = RequestIds::new();
-        let made: std::collections::HashSet<_> =
-            (0..10_000).map(|_| ids.next().as_str().to_owned()).collect();
+        let made: std::collections::HashSet<_> = (0..10_000)
+            .map(|_| ids.next().as_str().to_owned())
+            .collect();
         assert_eq!(made.len(), 10_000);
     }
 
@@ -184,7 +201,10 @@ mod tests {
             good.replace('-', "_"),
             String::new(),
         ] {
-            assert!(TraceParent::of(&headers("traceparent", &bad)).is_none(), "{bad}");
+            assert!(
+                TraceParent::of(&headers("traceparent", &bad)).is_none(),
+                "{bad}"
+            );
         }
         let mut twice = headers("traceparent", &good);
         twice.append("traceparent", HeaderValue::from_str(&good).unwrap());

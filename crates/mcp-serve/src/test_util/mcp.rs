@@ -89,7 +89,9 @@ impl Modern {
         let (headers, body) = self.request(method, params);
         let client = RawClient::connect(self.address).await?;
         let headers = borrowed(&headers);
-        client.open_stream("POST", &self.path, &headers, body.to_string().as_bytes()).await
+        client
+            .open_stream("POST", &self.path, &headers, body.to_string().as_bytes())
+            .await
     }
 
     /// The header fields and the body of the next request, for tests that spoil them.
@@ -100,7 +102,10 @@ impl Modern {
         };
         let mut meta = self.meta.clone();
         meta.insert(format!("{META}protocolVersion"), json!(self.version));
-        meta.insert(format!("{META}clientCapabilities"), self.capabilities.clone());
+        meta.insert(
+            format!("{META}clientCapabilities"),
+            self.capabilities.clone(),
+        );
         meta.insert(
             format!("{META}clientInfo"),
             json!({ "name": "test-client", "version": "1.0.0" }),
@@ -176,14 +181,18 @@ impl Legacy {
         let body = client.body("initialize", params);
         let answer = post(address, &client.path, &sent, &body).await?;
         let Some(result) = answer.last().get("result").cloned() else {
-            return Err(io::Error::other(format!("initialize was refused: {answer:?}")));
+            return Err(io::Error::other(format!(
+                "initialize was refused: {answer:?}"
+            )));
         };
         client.session = answer.head.header("mcp-session-id").map(str::to_owned);
         if let Some(version) = result["protocolVersion"].as_str() {
             version.clone_into(&mut client.version);
         }
         client.initialized = result;
-        client.notify("notifications/initialized", Value::Null).await?;
+        client
+            .notify("notifications/initialized", Value::Null)
+            .await?;
         Ok(client)
     }
 
@@ -212,21 +221,27 @@ impl Legacy {
         let body = self.body(method, params).to_string();
         let headers = self.session_headers();
         let client = RawClient::connect(self.address).await?;
-        client.open_stream("POST", &self.path, &borrowed(&headers), body.as_bytes()).await
+        client
+            .open_stream("POST", &self.path, &borrowed(&headers), body.as_bytes())
+            .await
     }
 
     /// Opens the session's stream of notifications.
     pub async fn open_get(&self) -> io::Result<SseReader> {
         let headers = self.session_headers();
         let client = RawClient::connect(self.address).await?;
-        client.open_stream("GET", &self.path, &borrowed(&headers), b"").await
+        client
+            .open_stream("GET", &self.path, &borrowed(&headers), b"")
+            .await
     }
 
     /// Ends the session; gives the HTTP status.
     pub async fn delete(&self) -> io::Result<u16> {
         let headers = self.session_headers();
         let mut client = RawClient::connect(self.address).await?;
-        let answer = client.request("DELETE", &self.path, &borrowed(&headers), b"").await?;
+        let answer = client
+            .request("DELETE", &self.path, &borrowed(&headers), b"")
+            .await?;
         Ok(answer.status)
     }
 
@@ -260,7 +275,14 @@ pub async fn post(
     body: &Value,
 ) -> io::Result<RpcAnswer> {
     let mut client = RawClient::connect(address).await?;
-    client.send_request("POST", path, &borrowed(headers), body.to_string().as_bytes()).await?;
+    client
+        .send_request(
+            "POST",
+            path,
+            &borrowed(headers),
+            body.to_string().as_bytes(),
+        )
+        .await?;
     read_answer(client).await
 }
 
@@ -269,7 +291,10 @@ async fn read_answer(mut client: RawClient) -> io::Result<RpcAnswer> {
     if is_event_stream(&head) {
         let events = client.into_events(head.clone()).rest(PATIENCE).await;
         let filled = events.iter().filter(|event| !event.data.is_empty());
-        return Ok(RpcAnswer { head, messages: filled.map(super::SseEvent::json).collect() });
+        return Ok(RpcAnswer {
+            head,
+            messages: filled.map(super::SseEvent::json).collect(),
+        });
     }
     let body = client.read_body_of(&head).await?;
     let messages = match body.as_slice() {
@@ -290,5 +315,8 @@ fn base_headers() -> Vec<(String, String)> {
 }
 
 fn borrowed(headers: &[(String, String)]) -> Vec<(&str, &str)> {
-    headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }

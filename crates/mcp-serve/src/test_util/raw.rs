@@ -36,7 +36,10 @@ pub struct RawHead {
 impl RawHead {
     /// The first value of the field `name` (in lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(own, _)| own == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -54,7 +57,10 @@ pub struct RawResponse {
 impl RawResponse {
     /// The first value of the field `name` (in lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(own, _)| own == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The body as text.
@@ -76,7 +82,10 @@ impl RawClient {
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream), address })
+        Ok(Self {
+            stream: BufReader::new(stream),
+            address,
+        })
     }
 
     /// Sends these bytes and nothing else.
@@ -93,7 +102,11 @@ impl RawClient {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> io::Result<()> {
-        let has = |name: &str| headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+        let has = |name: &str| {
+            headers
+                .iter()
+                .any(|(own, _)| own.eq_ignore_ascii_case(name))
+        };
         let mut text = format!("{method} {path} HTTP/1.1\r\n");
         if !has("host") {
             text.push_str(&format!("Host: {}\r\n", self.address));
@@ -125,8 +138,16 @@ impl RawClient {
     /// Reads one whole response; `bodiless` when it answers a HEAD.
     pub async fn read_response(&mut self, bodiless: bool) -> io::Result<RawResponse> {
         let head = self.read_head().await?;
-        let body = if bodiless { Vec::new() } else { self.read_body_of(&head).await? };
-        Ok(RawResponse { status: head.status, headers: head.headers, body })
+        let body = if bodiless {
+            Vec::new()
+        } else {
+            self.read_body_of(&head).await?
+        };
+        Ok(RawResponse {
+            status: head.status,
+            headers: head.headers,
+            body,
+        })
     }
 
     /// Reads a response up to its body.
@@ -141,12 +162,15 @@ impl RawClient {
                 if line.is_empty() {
                     return Ok(RawHead { status, headers });
                 }
-                let (name, value) =
-                    line.split_once(':').ok_or_else(|| broken(&format!("header {line:?}")))?;
+                let (name, value) = line
+                    .split_once(':')
+                    .ok_or_else(|| broken(&format!("header {line:?}")))?;
                 headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
             }
         };
-        timeout(PATIENCE, reading).await.map_err(|_| timed_out("a response head"))?
+        timeout(PATIENCE, reading)
+            .await
+            .map_err(|_| timed_out("a response head"))?
     }
 
     /// Sends a request whose answer is a stream of server-sent events.
@@ -171,7 +195,13 @@ impl RawClient {
 
     /// Reads the body that follows `head` as server-sent events.
     pub fn into_events(self, head: RawHead) -> SseReader {
-        SseReader { client: self, head, text: String::new(), ended: false, comments: 0 }
+        SseReader {
+            client: self,
+            head,
+            text: String::new(),
+            ended: false,
+            comments: 0,
+        }
     }
 
     /// Whether the server closes the connection within `deadline` without sending anything more.
@@ -189,7 +219,9 @@ impl RawClient {
         if head.status == 204 || head.status == 304 {
             return Ok(Vec::new());
         }
-        timeout(PATIENCE, self.read_body(head)).await.map_err(|_| timed_out("a body"))?
+        timeout(PATIENCE, self.read_body(head))
+            .await
+            .map_err(|_| timed_out("a body"))?
     }
 
     async fn read_line(&mut self) -> io::Result<String> {
@@ -320,7 +352,10 @@ impl SseReader {
         let until = Instant::now() + deadline;
         let mut events = Vec::new();
         loop {
-            match self.next_event(until.saturating_duration_since(Instant::now())).await {
+            match self
+                .next_event(until.saturating_duration_since(Instant::now()))
+                .await
+            {
                 Next::Event(event) => events.push(event),
                 Next::End => return events,
                 other => panic!("the stream did not end: {other:?} after {events:?}"),
@@ -360,11 +395,13 @@ impl SseReader {
 
 /// Whether a response is a stream of server-sent events.
 pub(super) fn is_event_stream(head: &RawHead) -> bool {
-    head.header("content-type").is_some_and(|value| value.starts_with("text/event-stream"))
+    head.header("content-type")
+        .is_some_and(|value| value.starts_with("text/event-stream"))
 }
 
 fn is_chunked(head: &RawHead) -> bool {
-    head.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
+    head.header("transfer-encoding")
+        .is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
 }
 
 fn broken(what: &str) -> io::Error {
@@ -372,5 +409,8 @@ fn broken(what: &str) -> io::Error {
 }
 
 fn timed_out(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("{what} did not come within {PATIENCE:?}"))
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("{what} did not come within {PATIENCE:?}"),
+    )
 }

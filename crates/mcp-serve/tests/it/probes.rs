@@ -1,0 +1,217 @@
+//! What orchestrators and operators are told, and what strangers are not.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use axum::Router;
+use mcp_serve::{Config, health::Check};
+
+use super::edge::{guarded_config, start};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A dependency that a test breaks.
+#[derive(Default)]
+struct Store {
+    broken: AtomicBool,
+    hangs: bool,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Check for Store {
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        if self.broken.load(Ordering::Relaxed) {
+            return Err("the disk is full".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn config(store: &Arc<Store>) -> Config {
+    Config {
+        checks: vec![store.clone()],
+        version: "1.2.3".to_owned(),
+        ..Config::default()
+    }
+}
+
+#[tokio::test]
+async fn the_report_says_how_the_server_fares() {
+    let server = start(Router::new(), config(&Arc::default())).await;
+    let answer = server
+        .connect()
+        .await
+        .request("GET", "/health", &[], b"")
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 200);
+    let report = answer.json();
+    assert_eq!(report["status"], "ok");
+    assert_eq!(report["version"], "1.2.3");
+    assert_eq!(report["checks"]["store"]["status"], "ok");
+    assert_eq!(report["sessions"]["active"], 0);
+    assert!(report["uptime"].is_u64());
+    assert!(report["memory"]["rss_bytes"].as_u64().unwrap() > 1 << 20);
+    assert!(report["memory"].get("limit_bytes").is_some());
+    let timestamp = report["timestamp"].as_str().unwrap();
+    assert!(timestamp.parse::<jiff::Timestamp>().is_ok() && timestamp.ends_with('Z'));
+}
+
+#[tokio::test]
+async fn a_broken_dependency_makes_the_server_unready_and_leaves_it_alive() {
+    let store = Arc::new(Store {
+        broken: true.into(),
+        ..Store::default()
+    });
+    let server = start(Router::new(), config(&store)).await;
+    let mut client = server.connect().await;
+    for path in ["/readyz", "/health", "/health/ready", "/health/readiness"] {
+        let answer = client.request("GET", path, &[], b"").await.unwrap();
+        assert_eq!(answer.status, 503, "{path}");
+        let report = answer.json();
+        assert_eq!(report["status"], "error");
+        assert_eq!(report["checks"]["store"]["reason"], "the disk is full");
+    }
+    for path in ["/livez", "/health/live", "/health/liveness"] {
+        assert_eq!(
+            client.request("GET", path, &[], b"").await.unwrap().status,
+            200,
+            "{path}"
+        );
+    }
+    store.broken.store(false, Ordering::Relaxed);
+    let begun = Instant::now();
+    while client
+        .request("GET", "/readyz", &[], b"")
+        .await
+        .unwrap()
+        .status
+        != 200
+    {
+        assert!(begun.elapsed() < PATIENCE, "the server does not recover");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_hanging_dependency_does_not_hang_the_probe() {
+    let store = Arc::new(Store {
+        hangs: true,
+        ..Store::default()
+    });
+    let server = start(Router::new(), config(&store)).await;
+    let answer = server
+        .connect()
+        .await
+        .request("GET", "/readyz", &[], b"")
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 503);
+}
+
+#[tokio::test]
+async fn many_probes_cost_a_dependency_one_question() {
+    let store = Arc::new(Store::default());
+    let server = start(Router::new(), config(&store)).await;
+    let mut client = server.connect().await;
+    let begun = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(
+            client
+                .request("GET", "/readyz", &[], b"")
+                .await
+                .unwrap()
+                .status,
+            200
+        );
+    }
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
+    assert!(store.asked.load(Ordering::Relaxed) <= 1 + seconds);
+}
+
+#[tokio::test]
+async fn probes_ask_for_no_host_and_no_credential_but_then_tell_the_status_alone() {
+    let store = Arc::new(Store {
+        broken: true.into(),
+        ..Store::default()
+    });
+    let mut config = config(&store);
+    config.authenticator = guarded_config().authenticator;
+    let server = start(Router::new(), config).await;
+    let mut client = server.connect().await;
+    let sesame = ("Authorization", "Bearer sesame");
+    let stranger = ("Host", "10.1.2.3:3000");
+    for path in ["/readyz", "/health"] {
+        for headers in [
+            &[][..],
+            &[stranger],
+            &[stranger, sesame],
+            &[sesame, ("Origin", "null")],
+        ] {
+            let answer = client.request("GET", path, headers, b"").await.unwrap();
+            assert_eq!(answer.status, 503, "{path} {headers:?}");
+            let report = answer.json();
+            assert_eq!(report["status"], "error");
+            for detail in ["checks", "version", "memory", "sessions"] {
+                assert!(
+                    report.get(detail).is_none(),
+                    "{path} {headers:?} tells {detail}"
+                );
+            }
+        }
+        let answer = client.request("GET", path, &[sesame], b"").await.unwrap();
+        assert!(answer.json()["checks"]["store"].is_object());
+    }
+    assert_eq!(
+        client
+            .request("GET", "/livez", &[stranger], b"")
+            .await
+            .unwrap()
+            .status,
+        200
+    );
+    let answer = client.request("POST", "/livez", &[], b"").await.unwrap();
+    assert_eq!(answer.status, 405);
+    assert_eq!(answer.header("allow"), Some("GET, HEAD"));
+}
+
+#[tokio::test]
+async fn the_report_can_be_moved() {
+    let config = Config {
+        health_path: "/internal/health".to_owned(),
+        ..Config::default()
+    };
+    let server = start(Router::new(), config).await;
+    let mut client = server.connect().await;
+    assert_eq!(
+        client
+            .request("GET", "/internal/health", &[], b"")
+            .await
+            .unwrap()
+            .status,
+        200
+    );
+    assert_eq!(
+        client
+            .request("GET", "/health", &[], b"")
+            .await
+            .unwrap()
+            .status,
+        404
+    );
+}

@@ -13,7 +13,7 @@ use notes::{Notes, StoreError, SystemClock};
 use crate::{
     config::Config,
     mcp::{self, NotesHandler},
-    operations,
+    operations, rest, web,
 };
 
 /// The notes of this process and the channel on which their changes travel.
@@ -21,6 +21,7 @@ pub struct App {
     notes: Notes,
     events: Arc<dyn Events>,
     handler: NotesHandler,
+    routes: axum::Router,
 }
 
 /// Why the notes could not be opened. Names the setting and never its password.
@@ -48,7 +49,7 @@ impl App {
         let events: Arc<dyn Events> = Arc::new(MemoryEvents::default());
         let published = events.clone();
         let notes = Notes::new(store, limits).on_change(Arc::new(move |change| {
-            mcp::announce(published.as_ref(), change)
+            mcp::announce(published.as_ref(), change);
         }));
         let boundaries = Arc::new(|| random_uuid().as_simple().to_string());
         let handler = NotesHandler::new(
@@ -57,10 +58,16 @@ impl App {
             Arc::new(SystemClock),
             boundaries,
         );
+        let rest = rest::Options {
+            body_bytes_max: config.body_bytes_max.get(),
+            cache: config.notes_cache,
+        };
+        let routes = rest::router(notes.clone(), rest).merge(web::router(&limits));
         Ok(Self {
             notes,
             events,
             handler,
+            routes,
         })
     }
 
@@ -81,7 +88,7 @@ impl App {
 
     /// Every route beside MCP and the probes.
     pub fn routes(&self) -> axum::Router {
-        axum::Router::new()
+        self.routes.clone()
     }
 
     /// What the server is told.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use mcp_serve::telemetry::{self, Format, Output};
+use mcp_serve::telemetry::{self, Format, Output, Telemetry};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -91,17 +91,18 @@ fn version() -> Result<(), Failure> {
 }
 
 /// Sets up the logs as the settings ask, and tells what was odd about the settings.
-fn start_logs(loaded: &Loaded, output: Output) -> Result<(), Failure> {
+fn start_logs(loaded: &Loaded, output: Output) -> Result<Telemetry, Failure> {
     let config = &loaded.config;
     let format = match config.log_format() {
         LogFormat::Pretty => Format::Pretty,
         LogFormat::Json => Format::Json,
     };
-    telemetry::init(config.log_level.as_str(), format, output).map_err(Failure::failed)?;
+    let logs =
+        telemetry::init(config.log_level.as_str(), format, output).map_err(Failure::failed)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Ok(())
+    Ok(logs)
 }
 
 fn runtime() -> Result<Runtime, Failure> {

@@ -94,8 +94,8 @@ pub enum AuthMode {
     None,
 }
 
-/// The least severe level that is logged (`LOG_LEVEL`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The least severe level that is logged (`LOG_LEVEL`), the most severe first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// What ends the process. There is no finer level in the log, so errors are shown with it.
     Fatal,

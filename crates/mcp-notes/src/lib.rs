@@ -6,4 +6,6 @@ pub mod config;
 pub mod error_map;
 pub mod mcp;
 pub mod operations;
+pub mod rest;
+pub mod web;
 pub mod wire;

@@ -1,22 +1,31 @@
 //! `mcp-notes serve`: the server, until it is told to stop.
 
-use mcp_serve::{ServeError, telemetry::Output};
+use mcp_serve::{
+    ServeError,
+    telemetry::{Output, Telemetry},
+};
 
 use super::{Failure, runtime, start_logs};
 use crate::{
     app::{App, causes},
-    config::{Config, Loaded},
+    config::{Config, LogLevel},
 };
 
 pub(super) fn run() -> Result<(), Failure> {
     let loaded = Config::from_env()?;
-    start_logs(&loaded, Output::Stdout)?;
-    runtime()?.block_on(serve(&loaded))
+    let logs = start_logs(&loaded, Output::Stdout)?;
+    runtime()?.block_on(serve(&loaded.config, &logs))
 }
 
-async fn serve(loaded: &Loaded) -> Result<(), Failure> {
-    let config = &loaded.config;
+async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
+    // The first line of a start without surprises is the one that names the address.
+    if config.log_level > LogLevel::Warn {
+        logs.set_level(LogLevel::Warn.as_str())
+            .map_err(Failure::failed)?;
+    }
     let app = App::open(config).await.map_err(Failure::failed)?;
+    logs.set_level(config.log_level.as_str())
+        .map_err(Failure::failed)?;
     let handler = app.handler().clone();
     let factory = move || handler.clone();
     let served = mcp_serve::serve(factory, app.routes(), app.serve_config(config)).await;

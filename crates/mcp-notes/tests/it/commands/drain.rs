@@ -1,0 +1,93 @@
+//! The end of the process: it leaves in order and in time, whoever is still connected.
+
+use std::time::{Duration, Instant};
+
+use mcp_serve::test_util::{Legacy, Modern, Next, RawClient};
+use serde_json::json;
+use tempfile::tempdir;
+
+use crate::process::{Served, signal};
+
+/// Far less than `DRAIN_SECONDS` here: nothing that is open may use that time up.
+const AT_ONCE: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn streams_and_idle_connections_do_not_hold_the_end_up() {
+    let folder = tempdir().unwrap();
+    let served = Served::start(folder.path(), &[("DRAIN_SECONDS", "60")]).await;
+
+    let mut idle = RawClient::connect(served.address).await.unwrap();
+    assert_eq!(
+        idle.request("GET", "/api/v1/notes", &[], b"")
+            .await
+            .unwrap()
+            .status,
+        200
+    );
+    let mut modern = Modern::new(served.address);
+    let filter = json!({ "notifications": { "resourcesListChanged": true } });
+    let mut listening = modern.open("subscriptions/listen", filter).await.unwrap();
+    let first = listening.next_event(AT_ONCE).await.event().json();
+    assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+    let legacy = Legacy::initialize(served.address, "2025-11-25")
+        .await
+        .unwrap();
+    let mut stream = legacy.open_get().await.unwrap();
+
+    let begun = Instant::now();
+    signal(&served.child, "TERM").await;
+    let last = listening.rest(AT_ONCE).await.pop().unwrap().json();
+    assert_eq!(last["result"]["resultType"], "complete");
+    stream.rest(AT_ONCE).await;
+    assert!(idle.is_closed_within(AT_ONCE).await);
+    let address = served.address;
+    let (status, log) = served.ended().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    assert!(
+        log.iter().any(|line| line["message"] == "drained"),
+        "{log:?}"
+    );
+    assert!(
+        RawClient::connect(address).await.is_err(),
+        "nobody listens any more"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_its_answer_is_cut_off_in_time() {
+    let folder = tempdir().unwrap();
+    let served = Served::start(folder.path(), &[("DRAIN_SECONDS", "1")]).await;
+    let mut half = RawClient::connect(served.address).await.unwrap();
+    let head = b"POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                 accept: application/json, text/event-stream\r\ncontent-length: 100\r\n\r\n{";
+    half.send(head).await.unwrap();
+    let begun = Instant::now();
+    let (status, _) = served.stop().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_second_signal_is_hard() {
+    let folder = tempdir().unwrap();
+    let served = Served::start(folder.path(), &[("DRAIN_SECONDS", "60")]).await;
+    let mut half = RawClient::connect(served.address).await.unwrap();
+    half.send(b"POST /api/v1/notes HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")
+        .await
+        .unwrap();
+    let mut modern = Modern::new(served.address);
+    let filter = json!({ "notifications": { "resourcesListChanged": true } });
+    let mut listening = modern.open("subscriptions/listen", filter).await.unwrap();
+    listening.next_event(AT_ONCE).await.event();
+    let begun = Instant::now();
+    signal(&served.child, "TERM").await;
+    // The end of the stream shows that the first signal has been seen.
+    while !matches!(
+        listening.next_event(AT_ONCE).await,
+        Next::End | Next::Broken
+    ) {}
+    signal(&served.child, "INT").await;
+    served.ended().await;
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+}

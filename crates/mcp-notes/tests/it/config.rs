@@ -1,0 +1,370 @@
+//! Settings: what each takes, what it refuses, and that a mistake never hides another.
+
+use std::{ffi::OsString, fs, time::Duration};
+
+use mcp_notes::config::{
+    self, AuthMode, Config, Loaded, LogFormat, Mistake, Origin, Profile, SETTINGS, Setting, Vars,
+};
+
+fn vars(pairs: &[(&str, &str)]) -> Vars {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), OsString::from(value)))
+        .collect()
+}
+
+fn load(pairs: &[(&str, &str)]) -> Loaded {
+    Config::from_vars(&vars(pairs)).unwrap()
+}
+
+fn mistakes(pairs: &[(&str, &str)]) -> Vec<Mistake> {
+    Config::from_vars(&vars(pairs))
+        .map(|l| l.config)
+        .unwrap_err()
+        .mistakes
+}
+
+fn rows() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.into_iter().flatten()
+}
+
+#[test]
+fn without_settings_it_is_one_person_on_one_machine() {
+    let Loaded {
+        config,
+        origins,
+        warnings,
+    } = load(&[]);
+    assert_eq!(config, Config::default());
+    assert!(config.host.is_loopback());
+    assert_eq!(config.port, 3000);
+    assert_eq!(config.auth_mode, AuthMode::None);
+    assert_eq!(config.notes_store.as_str(), "sqlite:data/notes.db");
+    assert!(origins.values().all(|origin| *origin == Origin::Default));
+    assert_eq!(warnings, Vec::<String>::new());
+}
+
+#[test]
+fn the_documented_default_of_every_setting_is_a_value_it_takes() {
+    for row in rows() {
+        let text = row.default_text();
+        let in_words = text.contains(' ');
+        if text.is_empty() || in_words {
+            continue;
+        }
+        let loaded = load(&[(row.name, &text)]);
+        assert_eq!(loaded.config, Config::default(), "{}", row.name);
+        assert_eq!(loaded.origins[row.name], Origin::Variable(row.name.into()));
+    }
+}
+
+#[test]
+fn every_setting_takes_effect() {
+    let given = [
+        ("APP_ENV", "production"),
+        ("HOST", "::1"),
+        ("PORT", "0"),
+        ("SERVER_HOSTNAME", "notes.example.com"),
+        (
+            "ALLOWED_HOSTS",
+            "a.example.com,b.example.com:8080,notes.example.com",
+        ),
+        ("ALLOWED_ORIGINS", "https://app.example.com"),
+        ("HEALTH_CHECK_PATH", "/status"),
+        ("NOTES_STORE", "sqlite:/var/lib/notes/notes.db"),
+        ("TITLE_CHARS_MAX", "100"),
+        ("CONTENT_CHARS_MAX", "5000"),
+        ("NOTES_CACHE_SECONDS", "60"),
+        ("SESSION_TTL", "60"),
+        ("SESSION_LIFETIME", "120"),
+        ("SESSIONS_MAX", "5"),
+        ("SESSIONS_PER_PRINCIPAL_MAX", "4"),
+        ("BODY_BYTES_MAX", "65536"),
+        ("CONNECTIONS_MAX", "99"),
+        ("HEADER_TIMEOUT_SECONDS", "3"),
+        ("IDLE_TIMEOUT_SECONDS", "30"),
+        ("REQUEST_TIMEOUT_SECONDS", "7"),
+        ("STREAM_TIMEOUT_SECONDS", "8"),
+        ("KEEP_ALIVE_SECONDS", "9"),
+        ("DRAIN_SECONDS", "10"),
+        ("LOG_LEVEL", "debug"),
+        ("LOG_FORMAT", "pretty"),
+    ];
+    let loaded = load(&given);
+    let other = load(&[("LOG_FORMAT", "json")]);
+    for row in rows() {
+        let Some((_, value)) = given.iter().find(|(name, _)| *name == row.name) else {
+            assert_eq!(
+                row.name, "AUTH_MODE",
+                "a setting that has no other value here"
+            );
+            continue;
+        };
+        let shown = row.shown(&loaded.config);
+        assert!(shown.starts_with(value), "{}: {shown}", row.name);
+        assert_ne!(shown, row.shown(&other.config), "{}", row.name);
+    }
+    assert_eq!(loaded.config.session_ttl, Duration::from_mins(1));
+    assert_eq!(loaded.config.drain, Duration::from_secs(10));
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let found = mistakes(&[
+        ("PORT", "70000"),
+        ("HOST", "0.0.0.0"),
+        ("SESSION_TTL", "1h"),
+        ("LOG_FORMAT", "ecs"),
+        ("ALLOWED_HOSTS", "10.0.0.0/8"),
+        ("ALLOWED_ORIGINS", "https://app.example.com/path"),
+        ("SSL_ENABLED", "true"),
+    ]);
+    let named: Vec<_> = found.iter().map(|m| m.setting.as_str()).collect();
+    assert_eq!(
+        named,
+        [
+            "PORT",
+            "ALLOWED_HOSTS",
+            "ALLOWED_ORIGINS",
+            "SESSION_TTL",
+            "LOG_FORMAT",
+            "SSL_ENABLED",
+            "HOST"
+        ]
+    );
+    let text = Config::from_vars(&vars(&[("PORT", "x"), ("SESSION_TTL", "0")]))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        text,
+        "2 settings are wrong:\n  \
+         PORT: got \"x\"; expected a port, 0 to 65535 (0 takes a free one)\n  \
+         SESSION_TTL: got \"0\"; expected whole seconds, 1 to 2592000, digits only (one hour is \
+         3600)"
+    );
+}
+
+#[test]
+fn bad_values_are_refused_and_never_replaced() {
+    let bad = [
+        ("PORT", vec!["abc", "70000", "-1", "+80", "3000.0", "0x50"]),
+        ("HOST", vec!["256.0.0.1", "example.com", "0.0.0.0", "::"]),
+        (
+            "SESSION_TTL",
+            vec!["0", "-5", "1h", "3600x", "3600.5", "2592001", "1e3"],
+        ),
+        ("SESSION_LIFETIME", vec!["60", "forever"]),
+        (
+            "NOTES_STORE",
+            vec![
+                "notes.db",
+                "sqlite:",
+                "sqlite:data/",
+                "mongodb://h/db",
+                "redis://h",
+            ],
+        ),
+        (
+            "ALLOWED_HOSTS",
+            vec!["*", "10.0.0.0/8", "https://example.com", ","],
+        ),
+        (
+            "ALLOWED_ORIGINS",
+            vec!["*", "null", "example.com", "https://example.com/"],
+        ),
+        (
+            "SERVER_HOSTNAME",
+            vec!["https://example.com", "a b", "-x", "example.com:80"],
+        ),
+        ("AUTH_MODE", vec!["token", "NONE"]),
+        ("APP_ENV", vec!["prod", "Production"]),
+        (
+            "HEALTH_CHECK_PATH",
+            vec!["health", "/", "/mcp", "/api/v1/health", "/a b", "/readyz"],
+        ),
+        ("TITLE_CHARS_MAX", vec!["0", "-1", "many"]),
+        ("CONTENT_CHARS_MAX", vec!["0", "2000000"]),
+        ("BODY_BYTES_MAX", vec!["0", "1MiB", "100"]),
+        ("DRAIN_SECONDS", vec!["0", "-25"]),
+        ("LOG_LEVEL", vec!["verbose", "INFO "]),
+    ];
+    for (name, values) in bad {
+        for value in values {
+            let found = Config::from_vars(&vars(&[(name, value)])).map(|l| l.config);
+            assert!(found.is_err(), "{name}={value:?} was taken");
+        }
+    }
+}
+
+#[test]
+fn an_empty_variable_is_not_set() {
+    let names: Vec<_> = rows().map(|row| (row.name, "")).collect();
+    assert_eq!(load(&names).config, Config::default());
+    let found = mistakes(&[("APP_ENV", "production"), ("ALLOWED_HOSTS", "")]);
+    assert_eq!(found[0].setting, "ALLOWED_HOSTS");
+}
+
+#[test]
+fn production_wants_hosts_and_logs_json() {
+    let found = mistakes(&[("APP_ENV", "production")]);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].setting, "ALLOWED_HOSTS");
+    let config = load(&[
+        ("NODE_ENV", "production"),
+        ("ALLOWED_HOSTS", "a.example.com"),
+    ])
+    .config;
+    assert_eq!(config.profile, Profile::Production);
+    assert_eq!(config.log_format(), LogFormat::Json);
+    assert_eq!(config.allowed_hosts.to_string(), "a.example.com");
+    let pretty = load(&[
+        ("NODE_ENV", "production"),
+        ("MCP_ALLOWED_HOSTS", "a.example.com"),
+        ("LOG_FORMAT", "pretty"),
+    ]);
+    assert_eq!(pretty.config.log_format(), LogFormat::Pretty);
+}
+
+#[test]
+fn two_names_of_one_setting_must_agree() {
+    let same = load(&[("APP_ENV", "development"), ("NODE_ENV", "development")]);
+    assert_eq!(same.config.profile, Profile::Development);
+    let found = mistakes(&[("APP_ENV", "development"), ("NODE_ENV", "production")]);
+    assert!(found[0].expected.contains("NODE_ENV"), "{}", found[0]);
+}
+
+#[test]
+fn the_server_hostname_is_an_allowed_host() {
+    let hosts = |pairs| load(pairs).config.allowed_hosts.to_string();
+    assert_eq!(hosts(&[]), "localhost,127.0.0.1,[::1]");
+    assert_eq!(
+        hosts(&[("SERVER_HOSTNAME", "Notes.Example.com")]),
+        "localhost,127.0.0.1,[::1],notes.example.com"
+    );
+    assert_eq!(
+        hosts(&[
+            ("SERVER_HOSTNAME", "b.example.com"),
+            ("ALLOWED_HOSTS", " a.example.com, ,")
+        ]),
+        "a.example.com,b.example.com"
+    );
+}
+
+#[test]
+fn without_authentication_only_loopback_is_served() {
+    for host in ["0.0.0.0", "::", "192.168.1.1"] {
+        let found = mistakes(&[("HOST", host)]);
+        assert_eq!(found.len(), 1);
+        let text = found[0].to_string();
+        assert!(text.starts_with(&format!("HOST: got {host:?}")), "{text}");
+        assert!(
+            text.contains("AUTH_MODE=none") && text.contains("127.0.0.1"),
+            "{text}"
+        );
+    }
+    for host in ["127.0.0.1", "127.1.2.3", "::1", "localhost"] {
+        assert!(load(&[("HOST", host)]).config.host.is_loopback());
+    }
+}
+
+#[test]
+fn what_a_deployment_relies_on_and_is_not_there_yet_stops_the_start() {
+    for name in [
+        "MONGODB_URI",
+        "MONGO_URI",
+        "REDIS_HOST",
+        "SSL_KEY_PATH",
+        "SSL_CERT_PATH",
+    ] {
+        let found = mistakes(&[(name, "secret-value")]);
+        assert_eq!(found[0].setting, name);
+        assert!(!found[0].to_string().contains("secret-value"));
+    }
+    assert_eq!(load(&[("SSL_ENABLED", "false")]).config, Config::default());
+}
+
+#[test]
+fn passwords_are_masked_everywhere() {
+    let found = mistakes(&[("NOTES_STORE", "mongodb://user:hunter2@db/notes")]);
+    assert_eq!(
+        found[0].given.as_deref(),
+        Some("mongodb://user:***@db/notes")
+    );
+    for odd in [
+        "mongodb://u:hunter2@x@db/",
+        "u:hunter2@db",
+        "x@mongodb://u:hunter2",
+    ] {
+        let text = mistakes(&[("NOTES_STORE", odd)])[0].to_string();
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let loaded = load(&[("NOTES_STORE", "sqlite://user:hunter2@host")]);
+    for text in [
+        config::text(&loaded),
+        config::json(&loaded).to_string(),
+        format!("{:?}", loaded.config),
+    ] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn a_secret_can_be_given_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    fs::write(&path, "sqlite:from-file.db\n").unwrap();
+    let path = path.to_str().unwrap();
+    let loaded = load(&[("NOTES_STORE_FILE", path)]);
+    assert_eq!(loaded.config.notes_store.as_str(), "sqlite:from-file.db");
+    assert_eq!(
+        loaded.origins["NOTES_STORE"],
+        Origin::File("NOTES_STORE_FILE".into(), path.into())
+    );
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+
+    let both = mistakes(&[
+        ("NOTES_STORE_FILE", path),
+        ("NOTES_STORE", "sqlite:other.db"),
+    ]);
+    assert_eq!(both[0].setting, "NOTES_STORE");
+    let missing = mistakes(&[("NOTES_STORE_FILE", "/nowhere/at/all")]);
+    assert_eq!(missing[0].setting, "NOTES_STORE_FILE");
+    // Only what may hold a password is read from files.
+    assert_eq!(load(&[("PORT_FILE", path)]).config.port, 3000);
+}
+
+#[test]
+fn a_misspelt_setting_is_reported_with_the_nearest_name() {
+    let warnings = |name| load(&[(name, "x")]).warnings;
+    assert_eq!(
+        warnings("NOTES_STROE"),
+        ["NOTES_STROE is not a setting; did you mean NOTES_STORE?"]
+    );
+    assert_eq!(
+        warnings("MCP_SESSION_TTL"),
+        ["MCP_SESSION_TTL is not a setting; did you mean SESSION_TTL?"]
+    );
+    assert_eq!(warnings("SOMETHING_ELSE"), Vec::<String>::new());
+}
+
+#[cfg(unix)]
+#[test]
+fn text_that_is_not_utf_8_is_a_mistake_and_not_another_path() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let value = OsString::from_vec(b"sqlite:\xff.db".to_vec());
+    let vars = Vars::from([("NOTES_STORE".to_owned(), value)]);
+    let error = Config::from_vars(&vars).map(|l| l.config).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "1 setting is wrong:\n  NOTES_STORE: expected UTF-8 text"
+    );
+}
+
+#[test]
+fn the_documentation_has_every_setting() {
+    let page = config::markdown();
+    for row in rows() {
+        assert!(page.contains(&format!("| `{}`", row.name)), "{}", row.name);
+        assert!(row.about.ends_with('.'), "{}", row.name);
+    }
+}

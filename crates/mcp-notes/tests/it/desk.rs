@@ -1,0 +1,112 @@
+//! The notes server of one test: notes in memory, a clock that stands still, ids that count up.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+};
+use http::{HeaderMap, Method, Request, StatusCode};
+use mcp_notes::{
+    mcp::{self, NotesHandler},
+    operations, rest, web,
+};
+use mcp_serve::{
+    events::{Events, MemoryEvents},
+    test_util::TestServer,
+};
+use notes::{
+    Limits, Notes, Timestamp,
+    clock::{CountingIds, ManualClock},
+};
+use serde_json::Value;
+use tower::Service;
+
+/// Largest body that [`Desk`] takes, in bytes.
+pub const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// Notes and their faces.
+pub struct Desk {
+    pub notes: Notes,
+    pub clock: Arc<ManualClock>,
+    pub handler: NotesHandler,
+    pub routes: Router,
+    events: Arc<dyn Events>,
+}
+
+impl Desk {
+    pub async fn new() -> Self {
+        let store = notes::open("sqlite::memory:").await.unwrap();
+        let start: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
+        let clock = Arc::new(ManualClock::new(start));
+        let events: Arc<dyn Events> = Arc::new(MemoryEvents::default());
+        let published = events.clone();
+        let notes = Notes::new(store, Limits::default())
+            .with_clock(clock.clone())
+            .with_ids(Arc::new(CountingIds::default()))
+            .on_change(Arc::new(move |change| mcp::announce(published.as_ref(), change)));
+        let boundaries = Arc::new(|| "boundary".to_owned());
+        let handler =
+            NotesHandler::new(notes.clone(), events.clone(), clock.clone(), boundaries);
+        let options = rest::Options { body_bytes_max: BODY_BYTES_MAX, cache: Default::default() };
+        let routes =
+            rest::router(notes.clone(), options).merge(web::router(&Limits::default()));
+        Self { notes, clock, handler, routes, events }
+    }
+
+    /// The server with both faces, on a free port.
+    pub async fn serve(&self) -> TestServer {
+        let mut config =
+            mcp_serve::Config { events: self.events.clone(), ..mcp_serve::Config::default() };
+        config.mcp.audience = Arc::new(operations::audience);
+        let handler = self.handler.clone();
+        TestServer::start(move || handler.clone(), self.routes.clone(), config).await
+    }
+
+    /// Sends one request to the REST API, in process.
+    pub async fn rest(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.ask(method, path, &[("content-type", "application/json")], body.to_owned()).await
+    }
+
+    /// Sends one request with these header fields to the REST API, in process.
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let mut request = Request::new(body.into());
+        *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
+        *request.uri_mut() = path.parse().unwrap();
+        for (name, value) in headers {
+            let name = http::HeaderName::try_from(*name).unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        let response = self.routes.clone().call(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, 8 << 20).await.unwrap().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+}
+
+/// An answer of the REST API.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn json(&self) -> Value {
+        match serde_json::from_slice(&self.body) {
+            Ok(value) => value,
+            Err(error) => panic!("no JSON ({error}): {self:?}"),
+        }
+    }
+}

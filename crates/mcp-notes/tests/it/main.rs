@@ -1,0 +1,12 @@
+//! Tests of the notes server as a whole, one binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where something is wrong"
+)]
+
+mod commands;
+mod config;
+mod process;

@@ -1,0 +1,138 @@
+//! The real binary as a process: started in a folder of its own, gone when it is dropped.
+
+use std::{
+    ffi::OsStr,
+    net::SocketAddr,
+    path::Path,
+    process::{ExitStatus, Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+/// Longer than anything a healthy process takes here.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The binary with `args` and nothing in its environment but `vars`, in `folder`.
+pub(crate) fn command(folder: &Path, args: &[&str], vars: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-notes"));
+    command
+        .args(args)
+        .current_dir(folder)
+        .env_clear()
+        .envs(vars.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(folder: &Path, args: &[&str], vars: &[(&str, &str)]) -> Output {
+    timeout(PATIENCE, command(folder, args, vars).output())
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+/// What a command wrote to standard error.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// What a command wrote to standard output.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Sends a signal, by its name without SIG.
+pub(crate) async fn signal(child: &Child, name: &str) {
+    let id = child.id().unwrap().to_string();
+    let done = Command::new("sh")
+        .args(["-c", "kill -s \"$0\" \"$1\"", name, &id])
+        .status()
+        .await;
+    assert!(done.unwrap().success());
+}
+
+/// A server that listens.
+pub(crate) struct Served {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
+    /// The first line of the log.
+    pub(crate) first_line: Value,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Served {
+    /// Starts `mcp-notes serve` on a free port and waits until it listens.
+    pub(crate) async fn start(folder: &Path, vars: &[(&str, &str)]) -> Self {
+        let mut command = command(folder, &["serve"], vars);
+        command
+            .env("LOG_FORMAT", "json")
+            .env("PORT", "0")
+            .stderr(Stdio::inherit());
+        Self::spawn(command).await
+    }
+
+    /// Starts a server whose log is JSON and waits until it listens.
+    pub(crate) async fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+        let line = line.expect("the server logs where it listens");
+        let first_line: Value = serde_json::from_str(&line).unwrap();
+        let address = first_line["address"]
+            .as_str()
+            .expect("the first line has the address");
+        Self {
+            address: address.parse().unwrap(),
+            child,
+            first_line,
+            lines,
+        }
+    }
+
+    /// The settings under which `healthcheck` finds this server.
+    pub(crate) fn port(&self) -> String {
+        self.address.port().to_string()
+    }
+
+    /// Ends the process as a power cut would.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Asks the process to stop; its status and the rest of its log.
+    pub(crate) async fn stop(self) -> (ExitStatus, Vec<Value>) {
+        signal(&self.child, "TERM").await;
+        self.ended().await
+    }
+
+    /// Waits for the end of a process that was asked to stop.
+    pub(crate) async fn ended(mut self) -> (ExitStatus, Vec<Value>) {
+        let mut log = Vec::new();
+        while let Some(line) = timeout(PATIENCE, self.lines.next_line())
+            .await
+            .unwrap()
+            .unwrap()
+        {
+            log.push(serde_json::from_str(&line).unwrap());
+        }
+        (
+            timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap(),
+            log,
+        )
+    }
+}
+
+/// A path as text.
+pub(crate) fn text(path: &(impl AsRef<OsStr> + ?Sized)) -> &str {
+    path.as_ref().to_str().unwrap()
+}

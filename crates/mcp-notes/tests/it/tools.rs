@@ -1,0 +1,374 @@
+//! The tools, called over HTTP in both eras.
+
+use std::path::Path;
+
+use mcp_serve::test_util::{Legacy, Modern, RpcAnswer, TestServer};
+use serde_json::{Value, json};
+
+use crate::desk::Desk;
+
+/// A client of either era.
+enum Client {
+    Modern(Box<Modern>),
+    Legacy(Box<Legacy>),
+}
+
+impl Client {
+    async fn all(server: &TestServer) -> Vec<Self> {
+        let mut clients = vec![Self::Modern(Box::new(server.modern()))];
+        for version in ["2025-11-25", "2025-06-18"] {
+            clients.push(Self::Legacy(Box::new(server.legacy(version).await)));
+        }
+        clients
+    }
+
+    async fn call(&mut self, method: &str, params: Value) -> RpcAnswer {
+        match self {
+            Self::Modern(client) => client.call(method, params).await.unwrap(),
+            Self::Legacy(client) => client.call(method, params).await.unwrap(),
+        }
+    }
+
+    /// Calls a tool, and holds its result to what every result must be.
+    async fn tool(&mut self, name: &str, arguments: Value) -> Value {
+        let tools = self.call("tools/list", json!({})).await.result()["tools"].clone();
+        let tool = tools.as_array().unwrap().iter().find(|tool| tool["name"] == name).unwrap();
+        let params = json!({"name": name, "arguments": arguments});
+        let answer = self.call("tools/call", params).await;
+        assert_eq!(answer.status(), 200);
+        let result = answer.result();
+        let content = &result["structuredContent"];
+        let schema = jsonschema::validator_for(&tool["outputSchema"]).unwrap();
+        let errors: Vec<String> = schema.iter_errors(content).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{name} {arguments}: {errors:?} in {content}");
+        let text = result["content"][0]["text"].as_str().unwrap();
+        if result["isError"] == true {
+            let message = content["error"]["message"].as_str().unwrap();
+            assert!(text.starts_with(message), "{text}");
+        } else {
+            assert_eq!(serde_json::from_str::<Value>(text).unwrap(), *content);
+        }
+        assert_eq!(result["content"].as_array().unwrap().len(), 1);
+        result
+    }
+
+    async fn good(&mut self, name: &str, arguments: Value) -> Value {
+        let result = self.tool(name, arguments).await;
+        assert_ne!(result["isError"], true, "{result}");
+        result["structuredContent"].clone()
+    }
+
+    async fn bad(&mut self, name: &str, arguments: Value) -> Value {
+        let result = self.tool(name, arguments).await;
+        assert_eq!(result["isError"], true, "{result}");
+        result["structuredContent"]["error"].clone()
+    }
+}
+
+#[tokio::test]
+async fn the_list_of_tools_is_the_golden_one() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    let golden: Value = serde_json::from_str(include_str!("golden/tools.json")).unwrap();
+    for mut client in Client::all(&server).await {
+        let result = client.call("tools/list", json!({})).await.result();
+        if result["tools"] != golden {
+            let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools.json");
+            let text = serde_json::to_string_pretty(&result["tools"]).unwrap();
+            std::fs::write(&path, text + "\n").unwrap();
+            panic!("the tools changed; look at {} and keep it if it is right", path.display());
+        }
+        match client {
+            Client::Modern(_) => {
+                assert_eq!(result["ttlMs"], 300_000);
+                assert_eq!(result["cacheScope"], "public");
+            }
+            Client::Legacy(_) => {
+                for modern in ["ttlMs", "cacheScope", "resultType"] {
+                    assert!(result.get(modern).is_none(), "{modern}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_tool_is_described_for_models_and_clients() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    let tools = server.modern().call("tools/list", json!({})).await.unwrap().result();
+    let tools = tools["tools"].as_array().unwrap().clone();
+    assert_eq!(tools.len(), 6);
+    for tool in &tools {
+        assert!(tool["name"].as_str().unwrap().len() <= 64);
+        assert!(tool["title"].is_string() && tool["description"].is_string());
+        for hint in ["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"] {
+            assert!(
+                tool["annotations"][hint].is_boolean() || hint == "idempotentHint",
+                "{hint} of {tool}"
+            );
+        }
+        for schema in [&tool["inputSchema"], &tool["outputSchema"]] {
+            assert_eq!(schema["type"], "object");
+            assert!(jsonschema::meta::is_valid(schema), "{schema}");
+            no_boolean_schemas(schema);
+            assert!(!schema.to_string().contains("$ref"), "{schema}");
+        }
+        assert_eq!(tool["inputSchema"]["additionalProperties"], false);
+    }
+}
+
+/// Properties and items are objects: older revisions know no boolean schemas there.
+fn no_boolean_schemas(schema: &Value) {
+    for property in schema["properties"].as_object().into_iter().flat_map(|all| all.values()) {
+        assert!(property.is_object(), "{schema}");
+        no_boolean_schemas(property);
+    }
+    let items = &schema["items"];
+    assert!(items.is_null() || items.is_object(), "{schema}");
+}
+
+#[tokio::test]
+async fn a_note_lives_and_ends_in_each_era() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    for mut client in Client::all(&server).await {
+        let given = json!({
+            "title": "Ärger mit <b>HTML</b> & \"Zitaten\"",
+            "content": "Vec<String> && 日本語 👩‍👩‍👧\r\n\ttab",
+            "tags": ["#To Do", "plan"],
+        });
+        let note = client.good("create_note", given.clone()).await;
+        assert_eq!(note["title"], given["title"]);
+        assert_eq!(note["content"], given["content"]);
+        assert_eq!(note["tags"], json!(["plan", "to-do"]));
+        assert_eq!(note["version"], 1);
+        assert_eq!(note["created_at"], "2026-01-31T12:00:00Z");
+        assert_eq!(note["created_by"], "anonymous");
+        let id = note["id"].as_str().unwrap();
+        assert_eq!(client.good("get_note", json!({"id": id})).await, note);
+
+        let list = client.good("list_notes", json!({"tag": "TO DO", "limit": 1})).await;
+        assert_eq!(list["notes"][0]["id"], id);
+        assert_eq!(list["notes"][0]["content_chars"], given["content"].as_str().unwrap().chars().count());
+        assert_eq!(list["next_cursor"], Value::Null);
+        let hits = client.good("search_notes", json!({"query": "日本"})).await;
+        assert_eq!(hits["hits"][0]["id"], id);
+
+        let change = json!({"id": id, "content": "short", "tags": [], "expected_version": 1.0});
+        let changed = client.good("update_note", change).await;
+        assert_eq!(changed["version"], 2);
+        assert_eq!(changed["title"], given["title"]);
+        assert_eq!(changed["content"], "short");
+        assert_eq!(changed["tags"], json!([]));
+
+        let gone = client.good("delete_note", json!({"id": id, "expected_version": 2})).await;
+        assert_eq!(gone, json!({"id": id, "deleted": true}));
+        let error = client.bad("get_note", json!({"id": id})).await;
+        assert_eq!(error["code"], "not_found");
+        assert!(error["message"].as_str().unwrap().contains(id));
+    }
+}
+
+#[tokio::test]
+async fn the_oldest_revision_gets_all_of_it_as_text() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    let mut client = server.legacy("2025-03-26").await;
+    for (arguments, is_error, expected) in [
+        (json!({"title": "a", "content": "b"}), false, "\"content\":\"b\""),
+        (json!({"title": "", "content": "b"}), true, "title is empty"),
+    ] {
+        let params = json!({"name": "create_note", "arguments": arguments});
+        let result = client.call("tools/call", params).await.unwrap().result();
+        assert_eq!(result["isError"], is_error);
+        let text = result["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn lists_and_searches_have_pages() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    let mut client = Client::Modern(Box::new(server.modern()));
+    for number in 1..=5 {
+        desk.clock.advance(jiff::SignedDuration::from_mins(1));
+        let note = json!({"title": format!("Note {number}"), "content": "the same words"});
+        client.good("create_note", note).await;
+    }
+    for (tool, items, base) in [
+        ("list_notes", "notes", json!({"limit": 2})),
+        ("search_notes", "hits", json!({"limit": 2, "query": "same words"})),
+    ] {
+        let mut titles = Vec::new();
+        let mut arguments = base.clone();
+        loop {
+            let page = client.good(tool, arguments.clone()).await;
+            let found = page[items].as_array().unwrap();
+            titles.extend(found.iter().map(|note| note["title"].as_str().unwrap().to_owned()));
+            match page["next_cursor"].as_str() {
+                Some(cursor) => arguments["cursor"] = json!(cursor),
+                None => break,
+            }
+        }
+        assert_eq!(titles, ["Note 5", "Note 4", "Note 3", "Note 2", "Note 1"], "{tool}");
+        arguments["cursor"] = json!("nonsense");
+        let error = client.bad(tool, arguments).await;
+        assert_eq!(error["problems"][0]["field"], "cursor");
+        assert_eq!(error["problems"][0]["code"], "bad_cursor");
+    }
+    let since = json!({"updated_after": "2026-01-31T12:04:00Z", "updated_before": "2026-01-31T12:05:00Z"});
+    let page = client.good("list_notes", since).await;
+    assert_eq!(page["notes"].as_array().unwrap().len(), 1);
+    assert_eq!(page["notes"][0]["title"], "Note 4");
+    let page = client.good("list_notes", json!({"title_prefix": "note 3"})).await;
+    assert_eq!(page["notes"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn input_that_is_not_accepted_says_what_would_be() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    let long = "x".repeat(256);
+    let long_text = "x".repeat(10_001);
+    let many: Vec<String> = (0..33).map(|number| format!("t{number}")).collect();
+    let cases = [
+        ("create_note", json!({}), vec![("title", "missing"), ("content", "missing")]),
+        ("create_note", json!({"title": "", "content": ""}), vec![("title", "empty"), ("content", "empty")]),
+        ("create_note", json!({"title": long, "content": long_text}), vec![("title", "too_long"), ("content", "too_long")]),
+        ("create_note", json!({"title": " \u{3000}", "content": "x"}), vec![("title", "empty")]),
+        ("create_note", json!({"title": "a\nb", "content": "a\u{1b}b"}), vec![("title", "forbidden_character"), ("content", "forbidden_character")]),
+        ("create_note", json!({"title": 1, "content": null}), vec![("content", "wrong_type"), ("title", "wrong_type")]),
+        ("create_note", json!({"title": "a", "content": "b", "owner": "me"}), vec![("owner", "unknown_field")]),
+        ("create_note", json!({"title": "a", "content": "b", "tags": "c"}), vec![("tags", "wrong_type")]),
+        ("create_note", json!({"title": "a", "content": "b", "tags": ["c", "", "d,e", long]}), vec![("tags[1]", "empty"), ("tags[2]", "forbidden_character"), ("tags[3]", "too_long")]),
+        ("create_note", json!({"title": "a", "content": "b", "tags": many}), vec![("tags", "too_many")]),
+        ("get_note", json!({"id": "../etc"}), vec![("id", "bad_format")]),
+        ("get_note", json!({"id": ""}), vec![("id", "empty")]),
+        ("get_note", json!({"id": long}), vec![("id", "too_long")]),
+        ("list_notes", json!({"limit": 0}), vec![("limit", "out_of_range")]),
+        ("list_notes", json!({"limit": 101}), vec![("limit", "out_of_range")]),
+        ("list_notes", json!({"limit": "10"}), vec![("limit", "wrong_type")]),
+        ("list_notes", json!({"updated_after": "yesterday"}), vec![("updated_after", "bad_format")]),
+        ("list_notes", json!({"tag": ""}), vec![("tag", "empty")]),
+        ("search_notes", json!({}), vec![("query", "missing")]),
+        ("search_notes", json!({"query": ""}), vec![("query", "empty")]),
+        ("update_note", json!({"id": "note-1"}), vec![("patch", "empty")]),
+        ("update_note", json!({"id": "a b", "title": ""}), vec![("id", "bad_format"), ("title", "empty")]),
+        ("update_note", json!({"id": "note-1", "expected_version": -1}), vec![("expected_version", "wrong_type")]),
+        ("delete_note", json!({"id": "note-1", "force": true}), vec![("force", "unknown_field")]),
+    ];
+    for mut client in Client::all(&server).await {
+        for (tool, arguments, expected) in &cases {
+            let error = client.bad(tool, arguments.clone()).await;
+            assert_eq!(error["code"], "invalid", "{tool} {arguments}: {error}");
+            let found: Vec<(&str, &str)> = error["problems"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|p| (p["field"].as_str().unwrap(), p["code"].as_str().unwrap()))
+                .collect();
+            assert_eq!(found, *expected, "{tool} {arguments}: {error}");
+            for (field, _) in expected {
+                assert!(error["message"].as_str().unwrap().contains(field), "{error}");
+            }
+        }
+    }
+    let forbidden = json!({"title": "ab\u{7}", "content": "x"});
+    let error = Client::Modern(Box::new(server.modern())).bad("create_note", forbidden).await;
+    let message = error["problems"][0]["message"].as_str().unwrap();
+    assert!(message.contains("U+0007") && message.contains('3'), "{message}");
+}
+
+#[tokio::test]
+async fn what_the_schema_refuses_is_refused_and_the_other_way_round() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    let mut client = Client::Modern(Box::new(server.modern()));
+    let tools = client.call("tools/list", json!({})).await.result()["tools"].clone();
+    let limits = notes::Limits::default();
+    let text = |length: usize| json!("é".repeat(length));
+    for (tool, base, field, values) in [
+        ("create_note", json!({"title": "a", "content": "b"}), "title", vec![text(0), text(1), text(limits.title_chars_max), text(limits.title_chars_max + 1), json!(null)]),
+        ("create_note", json!({"title": "a", "content": "b"}), "content", vec![text(0), text(1), text(limits.content_chars_max), text(limits.content_chars_max + 1)]),
+        ("create_note", json!({"title": "a", "content": "b"}), "tags", vec![json!([]), json!([text(1)]), json!([text(limits.tag_chars_max)]), json!([text(limits.tag_chars_max + 1)]), json!(vec!["same"; limits.tags_max]), json!(vec!["same"; limits.tags_max + 1]), json!([1]), json!({})]),
+        ("list_notes", json!({}), "limit", vec![json!(0), json!(1), json!(100), json!(101), json!(2.0), json!(2.5), json!(-1), json!(1e30)]),
+        ("list_notes", json!({}), "tag", vec![text(0), text(1), text(limits.tag_chars_max), text(limits.tag_chars_max + 1)]),
+        ("search_notes", json!({}), "query", vec![text(0), text(1), json!(3)]),
+        ("get_note", json!({}), "id", vec![text(0), json!("a".repeat(128)), json!("a".repeat(129))]),
+    ] {
+        let schema = tools.as_array().unwrap().iter().find(|t| t["name"] == tool).unwrap();
+        let schema = jsonschema::validator_for(&schema["inputSchema"]).unwrap();
+        for value in values {
+            let mut arguments = base.clone();
+            arguments[field] = value;
+            let result = client.tool(tool, arguments.clone()).await;
+            let is_invalid = result["structuredContent"]["error"]["code"] == "invalid";
+            assert_eq!(schema.is_valid(&arguments), !is_invalid, "{tool} {field}: {result}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stale_version_changes_nothing_and_shows_the_note() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    for mut client in Client::all(&server).await {
+        let note = client.good("create_note", json!({"title": "a", "content": "one"})).await;
+        let id = &note["id"];
+        let now = client.good("update_note", json!({"id": id, "content": "two"})).await;
+        for (tool, arguments) in [
+            ("update_note", json!({"id": id, "content": "three", "expected_version": 1})),
+            ("delete_note", json!({"id": id, "expected_version": 1})),
+            ("delete_note", json!({"id": id, "expected_version": 7})),
+        ] {
+            let result = client.tool(tool, arguments).await;
+            let error = &result["structuredContent"]["error"];
+            assert_eq!(error["code"], "conflict");
+            assert_eq!(error["current"], now);
+            let text = result["content"][0]["text"].as_str().unwrap();
+            assert!(text.contains("version 2") && text.contains("\"two\""), "{text}");
+            assert_eq!(client.good("get_note", json!({"id": id})).await, now);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_tool_is_an_error_of_the_protocol() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    for mut client in Client::all(&server).await {
+        let answer = client.call("tools/call", json!({"name": "drop_notes"})).await;
+        assert_eq!(answer.error_code(), -32602);
+        assert_eq!(answer.status(), 200);
+        let answer = client.call("tools/list", json!({"cursor": "2"})).await;
+        assert_eq!(answer.error_code(), -32602);
+    }
+}
+
+#[tokio::test]
+async fn a_failing_store_says_nothing_of_itself() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    let mut clients = Client::all(&server).await;
+    desk.notes.close().await.unwrap();
+    for client in &mut clients {
+        for (tool, arguments) in [
+            ("create_note", json!({"title": "a", "content": "b"})),
+            ("get_note", json!({"id": "note-1"})),
+            ("list_notes", json!({})),
+            ("search_notes", json!({"query": "a"})),
+        ] {
+            let error = client.bad(tool, arguments).await;
+            assert_eq!(error["code"], "unavailable");
+            assert!(!error.to_string().to_lowercase().contains("sql"), "{error}");
+        }
+        let answer = client.call("resources/list", json!({})).await;
+        assert_eq!(answer.error_code(), -32603);
+    }
+    let answer = desk.rest("GET", "/api/v1/notes", "").await;
+    assert_eq!(answer.status, 503);
+    assert!(!answer.header("retry-after").is_empty());
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+}

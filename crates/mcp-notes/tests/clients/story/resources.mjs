@@ -32,10 +32,11 @@ async function pages(scene) {
   return `${listed.length} resources on ${count} pages`;
 }
 
-/** Makes notes until the list has a second page. */
+/** Makes notes until those of this run alone are more than a page. */
 async function fill(scene) {
   for (let made = 0; made < FILL_MAX; made += 20) {
-    if ((await scene.main.resourcesPage()).nextCursor !== undefined) return;
+    const page = await scene.main.resourcesPage();
+    if (page.nextCursor !== undefined && scene.made.size > page.resources.length) return;
     const numbers = Array.from({ length: 20 }, (_, n) => made + n);
     await Promise.all(numbers.map((n) => scene.make({ title: `Page filler ${n} ${scene.tag}`, content: '.' })));
   }

@@ -1,4 +1,10 @@
 //! The server as its clients see it: over real sockets, with a handler that knows no notes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where something is wrong"
+)]
 
 mod conformance;
 mod drain;
@@ -9,3 +15,5 @@ mod http2;
 mod limits;
 mod mounted;
 mod probes;
+mod signals;
+mod transport;

@@ -117,6 +117,8 @@ impl App {
         serve.mcp.stream_deadline = config.stream_timeout;
         serve.mcp.keep_alive = config.keep_alive;
         serve.mcp.server_requests = false;
+        // The tools check everything that their schemas say, and tell more about it.
+        serve.mcp.enforce_schemas = false;
         serve.mcp.audience = Arc::new(operations::audience);
         serve
     }

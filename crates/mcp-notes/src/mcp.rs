@@ -18,7 +18,7 @@ use rmcp::{
         ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
         PaginatedRequestParams, Prompt, ProtocolVersion, ReadResourceRequestParams,
         ReadResourceResponse, ServerCapabilities, ServerConfig, SubscribeRequestParams,
-        SubscriptionFilter, UnsubscribeRequestParams,
+        SubscriptionFilter, Tool, UnsubscribeRequestParams,
     },
     service::{RequestContext, SubscriptionContext},
 };
@@ -160,8 +160,9 @@ impl ServerHandler for NotesHandler {
         })
     }
 
-    // `get_tool` stays as it is and names no tool: the transport would check arguments against the
-    // schema before the tool does, and the tool says more about what is wrong, and as data too.
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        self.inner.tools.get(name)
+    }
 
     async fn call_tool(
         &self,

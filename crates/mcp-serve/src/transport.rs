@@ -77,6 +77,10 @@ pub struct Settings {
     /// Whether handlers may send requests (elicitation, sampling, roots) to clients of the older
     /// revisions. A server that never does saves work on each of their calls. Default true.
     pub server_requests: bool,
+    /// Whether tool arguments are held to the input schema that the tool advertises, before the
+    /// handler is asked. To be left on unless the handler checks everything that its schemas say.
+    /// Default true.
+    pub enforce_schemas: bool,
     /// The audience of a principal: which [`Event`](crate::events::Event)s it may hear. Default
     /// its key.
     pub audience: Arc<Audience>,
@@ -96,6 +100,7 @@ impl Default for Settings {
             listen_max: Duration::from_hours(1),
             listen_resources_max: 256,
             server_requests: true,
+            enforce_schemas: true,
             audience: Arc::new(|principal| principal.key().into()),
         }
     }

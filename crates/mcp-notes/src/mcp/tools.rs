@@ -54,6 +54,10 @@ impl Toolbox {
         self.tools.iter().map(|(_, tool)| tool.clone()).collect()
     }
 
+    pub(super) fn get(&self, name: &str) -> Option<Tool> {
+        self.find(name).map(|(_, tool)| tool.clone())
+    }
+
     fn find(&self, name: &str) -> Option<&(Operation, Tool)> {
         self.tools.iter().find(|(_, tool)| tool.name == name)
     }

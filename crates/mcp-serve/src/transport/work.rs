@@ -20,6 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{
     Accepts, StreamHandle, Transport, answer,
     converse::{Conversation, Wants},
+    schema::Schemas,
     stream::{self, Frame, Kind, Log, Reader, Sse, Step},
 };
 
@@ -57,11 +58,15 @@ where
         let context = work.context(peer, ct.clone(), None);
         let deadline = self.settings.request_deadline;
         let result = tokio::select! {
-            result = tokio::time::timeout(deadline, run(work, context, &self.schemas)) => result,
+            result = tokio::time::timeout(deadline, run(work, context, self.schemas())) => result,
             () = ct.cancelled() => Ok(Err(cut_off())),
         };
         let result = result.unwrap_or_else(|_| Err(too_slow(deadline.as_secs())));
         answer::frame(&id, result, &version, &self.server)
+    }
+
+    fn schemas(&self) -> Option<&Schemas> {
+        self.settings.enforce_schemas.then_some(&self.schemas)
     }
 
     /// Works on the request in a task, whose messages and whose answer go to `log`.
@@ -84,7 +89,7 @@ where
             let context = work.context(peer, ct.clone(), Some(log));
             let deadline = inner.settings.stream_deadline;
             let result = tokio::select! {
-                result = tokio::time::timeout(deadline, run(work, context, &inner.schemas)) => {
+                result = tokio::time::timeout(deadline, run(work, context, inner.schemas())) => {
                     result.unwrap_or_else(|_| Err(too_slow(deadline.as_secs())))
                 }
                 () = ct.cancelled() => {
@@ -131,7 +136,7 @@ impl<H> Work<H> {
 async fn run<H: ServerHandler>(
     work: Work<H>,
     context: RequestContext<rmcp::RoleServer>,
-    schemas: &super::schema::Schemas,
+    schemas: Option<&Schemas>,
 ) -> Result<ServerResult, ErrorData> {
     let Work {
         handler,
@@ -139,7 +144,9 @@ async fn run<H: ServerHandler>(
         tool,
         ..
     } = work;
-    if let (ClientRequest::CallToolRequest(call), Some(tool)) = (&mut request, &tool) {
+    if let (ClientRequest::CallToolRequest(call), Some(tool), Some(schemas)) =
+        (&mut request, &tool, schemas)
+    {
         let arguments = Value::Object(call.params.arguments.take().unwrap_or_default());
         if let Err(problems) = schemas.check(tool, &arguments) {
             let error = CallToolResult::error(vec![ContentBlock::text(problems)]);

@@ -23,7 +23,7 @@ struct Words {
 impl Echo {
     /// Says what it is told.
     #[tool]
-    fn echo(&self, Parameters(Words { words }): Parameters<Words>) -> String {
+    fn echo(Parameters(Words { words }): Parameters<Words>) -> String {
         words
     }
 }

@@ -48,7 +48,7 @@ use crate::{
     auth::Authenticator,
     config::{AllowedHosts, AllowedOrigins, Config, Limits},
     guard::{self, Cors},
-    health::Health,
+    health::{Answer, Health},
     lifecycle::Lifecycle,
     server::Busy,
     telemetry::{AccessLine, AccessNote, RequestIds, RouteName, TraceParent, X_REQUEST_ID},
@@ -268,7 +268,7 @@ where
             );
         }
         if matches!(route, Route::Live) {
-            return Ok(health_response(Health::live()));
+            return Ok(health_response(&Health::live()));
         }
         let mut details = trusted;
         match origin {
@@ -280,7 +280,7 @@ where
             Route::Ready => self.health.ready(details).await,
             _ => self.health.full(details).await,
         };
-        Ok(health_response(answer))
+        Ok(health_response(&answer))
     }
 
     fn check_limits(&self, parts: &Parts) -> Result<(), Failure> {
@@ -376,7 +376,7 @@ fn preflight(parts: &Parts) -> Response<Body> {
     response
 }
 
-fn health_response(answer: crate::health::Answer) -> Response<Body> {
+fn health_response(answer: &Answer) -> Response<Body> {
     let status = if answer.ok {
         StatusCode::OK
     } else {

@@ -19,7 +19,7 @@ use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     signal::unix::{Signal, SignalKind, signal},
-    sync::Semaphore,
+    sync::{Semaphore, oneshot},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
@@ -61,26 +61,10 @@ where
     H: ServerHandler,
     F: Fn() -> H + Send + Sync + 'static,
 {
-    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
-    let server = Server::bind(factory, routes, config).await?;
-    let lifecycle = server.lifecycle().clone();
-    let (stop, stopped) = tokio::sync::oneshot::channel();
-    let watch = tokio::spawn(async move {
-        let name = either(&mut terminate, &mut interrupt).await;
-        tracing::info!(signal = name, "stopping");
-        let _ = stop.send(());
-        let name = either(&mut terminate, &mut interrupt).await;
-        tracing::warn!(signal = name, "stopping at once");
-        lifecycle.hard.cancel();
-    });
-    let drained = server
-        .run(async {
-            let _ = stopped.await;
-        })
-        .await;
-    watch.abort();
-    drained
+    Server::bind(factory, routes, config)
+        .await?
+        .run_until_signal()
+        .await
 }
 
 async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
@@ -187,6 +171,30 @@ where
     /// The tokens and tasks of this server.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.shared.lifecycle
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the server at once.
+    pub async fn run_until_signal(self) -> Result<Drained, ServeError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+        let hard = self.lifecycle().hard.clone();
+        let (stop, stopped) = oneshot::channel();
+        let watch = async move {
+            let name = either(&mut terminate, &mut interrupt).await;
+            tracing::info!(signal = name, "stopping");
+            let _ = stop.send(());
+            let name = either(&mut terminate, &mut interrupt).await;
+            tracing::warn!(signal = name, "stopping at once");
+            hard.cancel();
+            std::future::pending().await
+        };
+        let run = self.run(async {
+            let _ = stopped.await;
+        });
+        tokio::select! {
+            drained = run => drained,
+            drained = watch => drained,
+        }
     }
 
     /// Serves until `stop` is over (or the lifecycle's soft token is cancelled), then drains:

@@ -1,6 +1,7 @@
 //! Logs: their level, their form, and the names under which a request is found in them.
 
 mod access;
+mod json;
 mod trace;
 
 use std::{fmt, io, str::FromStr};
@@ -23,7 +24,8 @@ pub(crate) use self::{
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// One JSON object a line.
+    /// One JSON object a line: `ts`, `level`, `target`, `msg`, and the fields of the event and of the
+    /// request it belongs to.
     #[default]
     Json,
     /// For people.
@@ -108,9 +110,8 @@ pub fn init(level: &str, format: Format, output: Output) -> Result<Telemetry, Te
     let layer = lines::layer().with_writer(out);
     let layer = match format {
         Format::Json => layer
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
+            .fmt_fields(json::JsonFields)
+            .event_format(json::JsonLine)
             .boxed(),
         Format::Pretty => layer.boxed(),
     };

@@ -186,7 +186,7 @@ where
     let mut signals = FuturesUnordered::new();
     signals.push(signal(&shared.lifecycle.soft, Signal::Soft));
     signals.push(signal(&shared.lifecycle.hard, Signal::Hard));
-    let far = Instant::now() + Duration::from_secs(3600);
+    let far = Instant::now() + Duration::from_hours(1);
     let mut timer = pin!(sleep_until(far));
     let mut leave_at = None;
     let mut cut_at = None;
@@ -223,7 +223,7 @@ where
             match deadline {
                 Some(deadline) if deadline <= now => return Poll::Ready(End::Deadline),
                 Some(deadline) => timer.as_mut().reset(deadline),
-                None => timer.as_mut().reset(now + Duration::from_secs(3600)),
+                None => timer.as_mut().reset(now + Duration::from_hours(1)),
             }
         }
     })

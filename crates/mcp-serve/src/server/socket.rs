@@ -79,9 +79,9 @@ impl Socket {
 
     fn note_write<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_pending() {
-            self.activity.stalled()
+            self.activity.stalled();
         } else {
-            self.activity.sent()
+            self.activity.sent();
         }
         polled
     }

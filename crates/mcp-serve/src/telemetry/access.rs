@@ -98,9 +98,9 @@ impl Drop for AccessLine {
             };
         }
         if self.is_probe {
-            line!(tracing::Level::DEBUG)
+            line!(tracing::Level::DEBUG);
         } else {
-            line!(tracing::Level::INFO)
+            line!(tracing::Level::INFO);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! deadlines.
 
 use std::{
+    fmt::Write as _,
     io,
     net::SocketAddr,
     time::{Duration, Instant},
@@ -109,13 +110,13 @@ impl RawClient {
         };
         let mut text = format!("{method} {path} HTTP/1.1\r\n");
         if !has("host") {
-            text.push_str(&format!("Host: {}\r\n", self.address));
+            write!(text, "Host: {}\r\n", self.address).map_err(io::Error::other)?;
         }
         for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            write!(text, "{name}: {value}\r\n").map_err(io::Error::other)?;
         }
         if !has("content-length") && !has("transfer-encoding") && !body.is_empty() {
-            text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            write!(text, "Content-Length: {}\r\n", body.len()).map_err(io::Error::other)?;
         }
         text.push_str("\r\n");
         let mut bytes = text.into_bytes();

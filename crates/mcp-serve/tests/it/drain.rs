@@ -133,7 +133,7 @@ async fn the_limit_ends_a_call_that_does_not_end_by_itself() {
 async fn the_hard_token_cuts_at_once() {
     let (slow, routes) = Slow::new();
     let mut config = Config::default();
-    config.drain.limit = Duration::from_secs(600);
+    config.drain.limit = Duration::from_mins(10);
     config.drain.grace = SOON;
     let mut server = start(routes, config).await;
     let mut client = slow.call(&server).await;
@@ -149,7 +149,7 @@ async fn the_hard_token_cuts_at_once() {
 async fn during_the_notice_the_server_is_not_ready_and_serves() {
     let (slow, routes) = Slow::new();
     let mut config = Config::default();
-    config.drain.notice = Duration::from_secs(600);
+    config.drain.notice = Duration::from_mins(10);
     let mut server = start(routes, config).await;
     let mut client = server.connect().await;
     assert_eq!(

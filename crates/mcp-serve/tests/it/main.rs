@@ -14,6 +14,7 @@ mod guard;
 mod http2;
 mod limits;
 mod mounted;
+mod oracle;
 mod probes;
 mod signals;
 mod transport;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
 use mcp_serve::{
     Config,
     events::{Change, Event, Events as _, MemoryEvents},
@@ -24,13 +23,7 @@ pub(crate) async fn start() -> TestServer {
             });
         }))
         .with_stream_closer(Arc::new(|context| {
-            let handle = context.extensions.get::<StreamHandle>().or_else(|| {
-                context
-                    .extensions
-                    .get::<Parts>()
-                    .and_then(|parts| parts.extensions.get())
-            });
-            if let Some(handle) = handle {
+            if let Some(handle) = context.extensions.get::<StreamHandle>() {
                 handle.close_connection();
             }
         }));

@@ -1,6 +1,6 @@
 //! A server on rmcp's own Streamable HTTP transport, which ours is compared with.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -15,17 +15,19 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::fixture::Fixture;
 
-/// Serves `fixture` at the URL returned, on a free port, until the guard is dropped.
-pub(crate) async fn start(fixture: Fixture) -> std::io::Result<(String, DropGuard)> {
+/// Serves `fixture` at the address returned until the guard is dropped.
+pub(super) async fn start(fixture: Fixture) -> std::io::Result<(SocketAddr, DropGuard)> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let url = format!("http://localhost:{}/mcp", listener.local_addr()?.port());
+    let address = listener.local_addr()?;
     let stop = CancellationToken::new();
-    let config = StreamableHttpServerConfig::default().with_cancellation_token(stop.child_token());
+    let config = StreamableHttpServerConfig::default()
+        .with_json_response(true)
+        .with_cancellation_token(stop.child_token());
     let sessions = Arc::new(LocalSessionManager::default());
     let service = StreamableHttpService::new(move || Ok(fixture.clone()), sessions, config);
     let stopped = stop.clone();
     tokio::spawn(async move { stopped.run_until_cancelled(accept(listener, service)).await });
-    Ok((url, stop.drop_guard()))
+    Ok((address, stop.drop_guard()))
 }
 
 async fn accept(

@@ -22,8 +22,7 @@ pub struct Failure {
 }
 
 /// The kinds of [`Failure`], in the words programs see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     /// The input has problems; they are listed.
     Invalid,
@@ -40,6 +39,15 @@ pub enum Code {
 }
 
 impl Code {
+    const NAMES: [&'static str; 6] = [
+        "invalid",
+        "not_found",
+        "conflict",
+        "exists",
+        "unavailable",
+        "internal",
+    ];
+
     /// The code as programs see it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -63,7 +71,8 @@ pub struct FailureView {
 #[derive(Serialize, JsonSchema)]
 struct ErrorView {
     /// The kind of error.
-    code: Code,
+    #[schemars(extend("enum" = Code::NAMES))]
+    code: &'static str,
     /// What happened and what to do.
     message: String,
     /// What is wrong with the input, one by one.
@@ -259,7 +268,7 @@ impl Failure {
         }
         let view = FailureView {
             error: ErrorView {
-                code: self.code,
+                code: self.code.as_str(),
                 message: self.message,
                 problems: views(self.problems),
                 current: self.current,
@@ -286,7 +295,6 @@ impl Failure {
     /// The failure as a problem with the request for `instance`. Flaws of the body are another kind
     /// than those of the rest of the request.
     pub fn into_problem(self, instance: &str, of_body: bool) -> Problem {
-        let of_body = of_body && self.problems.iter().all(|flaw| flaw.field != "id");
         let kind = match self.code {
             Code::Invalid if of_body => Kind::Invalid,
             Code::Invalid => Kind::BadRequest,

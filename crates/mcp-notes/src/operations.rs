@@ -139,7 +139,8 @@ pub async fn delete(
     })
 }
 
-fn note_id(text: &str) -> Result<NoteId, Failure> {
+/// Reads the id of a note.
+pub fn note_id(text: &str) -> Result<NoteId, Failure> {
     NoteId::parse(text).map_err(|problem| Failure::invalid(vec![problem.into()]))
 }
 

@@ -53,6 +53,9 @@ impl Call {
             Ok(Path(parameters)) => parameters.into_iter().next().map(|(_, id)| id),
             Err(_) => return Err(unreadable("path")),
         };
+        if let Some(id) = &id {
+            operations::note_id(id)?;
+        }
         let query = request
             .extract_parts::<Query<Vec<(String, String)>>>()
             .await;

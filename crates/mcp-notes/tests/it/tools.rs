@@ -32,7 +32,12 @@ impl Client {
     /// Calls a tool, and holds its result to what every result must be.
     async fn tool(&mut self, name: &str, arguments: Value) -> Value {
         let tools = self.call("tools/list", json!({})).await.result()["tools"].clone();
-        let tool = tools.as_array().unwrap().iter().find(|tool| tool["name"] == name).unwrap();
+        let tool = tools
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|tool| tool["name"] == name)
+            .unwrap();
         let params = json!({"name": name, "arguments": arguments});
         let answer = self.call("tools/call", params).await;
         assert_eq!(answer.status(), 200);
@@ -40,7 +45,10 @@ impl Client {
         let content = &result["structuredContent"];
         let schema = jsonschema::validator_for(&tool["outputSchema"]).unwrap();
         let errors: Vec<String> = schema.iter_errors(content).map(|e| e.to_string()).collect();
-        assert!(errors.is_empty(), "{name} {arguments}: {errors:?} in {content}");
+        assert!(
+            errors.is_empty(),
+            "{name} {arguments}: {errors:?} in {content}"
+        );
         let text = result["content"][0]["text"].as_str().unwrap();
         if result["isError"] == true {
             let message = content["error"]["message"].as_str().unwrap();
@@ -76,7 +84,10 @@ async fn the_list_of_tools_is_the_golden_one() {
             let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools.json");
             let text = serde_json::to_string_pretty(&result["tools"]).unwrap();
             std::fs::write(&path, text + "\n").unwrap();
-            panic!("the tools changed; look at {} and keep it if it is right", path.display());
+            panic!(
+                "the tools changed; look at {} and keep it if it is right",
+                path.display()
+            );
         }
         match client {
             Client::Modern(_) => {
@@ -96,13 +107,23 @@ async fn the_list_of_tools_is_the_golden_one() {
 async fn every_tool_is_described_for_models_and_clients() {
     let desk = Desk::new().await;
     let server = desk.serve().await;
-    let tools = server.modern().call("tools/list", json!({})).await.unwrap().result();
+    let tools = server
+        .modern()
+        .call("tools/list", json!({}))
+        .await
+        .unwrap()
+        .result();
     let tools = tools["tools"].as_array().unwrap().clone();
     assert_eq!(tools.len(), 6);
     for tool in &tools {
         assert!(tool["name"].as_str().unwrap().len() <= 64);
         assert!(tool["title"].is_string() && tool["description"].is_string());
-        for hint in ["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"] {
+        for hint in [
+            "readOnlyHint",
+            "destructiveHint",
+            "idempotentHint",
+            "openWorldHint",
+        ] {
             assert!(
                 tool["annotations"][hint].is_boolean() || hint == "idempotentHint",
                 "{hint} of {tool}"
@@ -120,7 +141,11 @@ async fn every_tool_is_described_for_models_and_clients() {
 
 /// Properties and items are objects: older revisions know no boolean schemas there.
 fn no_boolean_schemas(schema: &Value) {
-    for property in schema["properties"].as_object().into_iter().flat_map(|all| all.values()) {
+    for property in schema["properties"]
+        .as_object()
+        .into_iter()
+        .flat_map(|all| all.values())
+    {
         assert!(property.is_object(), "{schema}");
         no_boolean_schemas(property);
     }
@@ -148,9 +173,14 @@ async fn a_note_lives_and_ends_in_each_era() {
         let id = note["id"].as_str().unwrap();
         assert_eq!(client.good("get_note", json!({"id": id})).await, note);
 
-        let list = client.good("list_notes", json!({"tag": "TO DO", "limit": 1})).await;
+        let list = client
+            .good("list_notes", json!({"tag": "TO DO", "limit": 1}))
+            .await;
         assert_eq!(list["notes"][0]["id"], id);
-        assert_eq!(list["notes"][0]["content_chars"], given["content"].as_str().unwrap().chars().count());
+        assert_eq!(
+            list["notes"][0]["content_chars"],
+            given["content"].as_str().unwrap().chars().count()
+        );
         assert_eq!(list["next_cursor"], Value::Null);
         let hits = client.good("search_notes", json!({"query": "日本"})).await;
         assert_eq!(hits["hits"][0]["id"], id);
@@ -162,7 +192,9 @@ async fn a_note_lives_and_ends_in_each_era() {
         assert_eq!(changed["content"], "short");
         assert_eq!(changed["tags"], json!([]));
 
-        let gone = client.good("delete_note", json!({"id": id, "expected_version": 2})).await;
+        let gone = client
+            .good("delete_note", json!({"id": id, "expected_version": 2}))
+            .await;
         assert_eq!(gone, json!({"id": id, "deleted": true}));
         let error = client.bad("get_note", json!({"id": id})).await;
         assert_eq!(error["code"], "not_found");
@@ -176,7 +208,11 @@ async fn the_oldest_revision_gets_all_of_it_as_text() {
     let server = desk.serve().await;
     let mut client = server.legacy("2025-03-26").await;
     for (arguments, is_error, expected) in [
-        (json!({"title": "a", "content": "b"}), false, "\"content\":\"b\""),
+        (
+            json!({"title": "a", "content": "b"}),
+            false,
+            "\"content\":\"b\"",
+        ),
         (json!({"title": "", "content": "b"}), true, "title is empty"),
     ] {
         let params = json!({"name": "create_note", "arguments": arguments});
@@ -199,30 +235,45 @@ async fn lists_and_searches_have_pages() {
     }
     for (tool, items, base) in [
         ("list_notes", "notes", json!({"limit": 2})),
-        ("search_notes", "hits", json!({"limit": 2, "query": "same words"})),
+        (
+            "search_notes",
+            "hits",
+            json!({"limit": 2, "query": "same words"}),
+        ),
     ] {
         let mut titles = Vec::new();
         let mut arguments = base.clone();
         loop {
             let page = client.good(tool, arguments.clone()).await;
             let found = page[items].as_array().unwrap();
-            titles.extend(found.iter().map(|note| note["title"].as_str().unwrap().to_owned()));
+            titles.extend(
+                found
+                    .iter()
+                    .map(|note| note["title"].as_str().unwrap().to_owned()),
+            );
             match page["next_cursor"].as_str() {
                 Some(cursor) => arguments["cursor"] = json!(cursor),
                 None => break,
             }
         }
-        assert_eq!(titles, ["Note 5", "Note 4", "Note 3", "Note 2", "Note 1"], "{tool}");
+        assert_eq!(
+            titles,
+            ["Note 5", "Note 4", "Note 3", "Note 2", "Note 1"],
+            "{tool}"
+        );
         arguments["cursor"] = json!("nonsense");
         let error = client.bad(tool, arguments).await;
         assert_eq!(error["problems"][0]["field"], "cursor");
         assert_eq!(error["problems"][0]["code"], "bad_cursor");
     }
-    let since = json!({"updated_after": "2026-01-31T12:04:00Z", "updated_before": "2026-01-31T12:05:00Z"});
+    let since =
+        json!({"updated_after": "2026-01-31T12:04:00Z", "updated_before": "2026-01-31T12:05:00Z"});
     let page = client.good("list_notes", since).await;
     assert_eq!(page["notes"].as_array().unwrap().len(), 1);
     assert_eq!(page["notes"][0]["title"], "Note 4");
-    let page = client.good("list_notes", json!({"title_prefix": "note 3"})).await;
+    let page = client
+        .good("list_notes", json!({"title_prefix": "note 3"}))
+        .await;
     assert_eq!(page["notes"].as_array().unwrap().len(), 1);
 }
 
@@ -234,30 +285,117 @@ async fn input_that_is_not_accepted_says_what_would_be() {
     let long_text = "x".repeat(10_001);
     let many: Vec<String> = (0..33).map(|number| format!("t{number}")).collect();
     let cases = [
-        ("create_note", json!({}), vec![("title", "missing"), ("content", "missing")]),
-        ("create_note", json!({"title": "", "content": ""}), vec![("title", "empty"), ("content", "empty")]),
-        ("create_note", json!({"title": long, "content": long_text}), vec![("title", "too_long"), ("content", "too_long")]),
-        ("create_note", json!({"title": " \u{3000}", "content": "x"}), vec![("title", "empty")]),
-        ("create_note", json!({"title": "a\nb", "content": "a\u{1b}b"}), vec![("title", "forbidden_character"), ("content", "forbidden_character")]),
-        ("create_note", json!({"title": 1, "content": null}), vec![("content", "wrong_type"), ("title", "wrong_type")]),
-        ("create_note", json!({"title": "a", "content": "b", "owner": "me"}), vec![("owner", "unknown_field")]),
-        ("create_note", json!({"title": "a", "content": "b", "tags": "c"}), vec![("tags", "wrong_type")]),
-        ("create_note", json!({"title": "a", "content": "b", "tags": ["c", "", "d,e", long]}), vec![("tags[1]", "empty"), ("tags[2]", "forbidden_character"), ("tags[3]", "too_long")]),
-        ("create_note", json!({"title": "a", "content": "b", "tags": many}), vec![("tags", "too_many")]),
-        ("get_note", json!({"id": "../etc"}), vec![("id", "bad_format")]),
+        (
+            "create_note",
+            json!({}),
+            vec![("title", "missing"), ("content", "missing")],
+        ),
+        (
+            "create_note",
+            json!({"title": "", "content": ""}),
+            vec![("title", "empty"), ("content", "empty")],
+        ),
+        (
+            "create_note",
+            json!({"title": long, "content": long_text}),
+            vec![("title", "too_long"), ("content", "too_long")],
+        ),
+        (
+            "create_note",
+            json!({"title": " \u{3000}", "content": "x"}),
+            vec![("title", "empty")],
+        ),
+        (
+            "create_note",
+            json!({"title": "a\nb", "content": "a\u{1b}b"}),
+            vec![
+                ("title", "forbidden_character"),
+                ("content", "forbidden_character"),
+            ],
+        ),
+        (
+            "create_note",
+            json!({"title": 1, "content": null}),
+            vec![("content", "wrong_type"), ("title", "wrong_type")],
+        ),
+        (
+            "create_note",
+            json!({"title": "a", "content": "b", "owner": "me"}),
+            vec![("owner", "unknown_field")],
+        ),
+        (
+            "create_note",
+            json!({"title": "a", "content": "b", "tags": "c"}),
+            vec![("tags", "wrong_type")],
+        ),
+        (
+            "create_note",
+            json!({"title": "a", "content": "b", "tags": ["c", "", "d,e", long]}),
+            vec![
+                ("tags[1]", "empty"),
+                ("tags[2]", "forbidden_character"),
+                ("tags[3]", "too_long"),
+            ],
+        ),
+        (
+            "create_note",
+            json!({"title": "a", "content": "b", "tags": many}),
+            vec![("tags", "too_many")],
+        ),
+        (
+            "get_note",
+            json!({"id": "../etc"}),
+            vec![("id", "bad_format")],
+        ),
         ("get_note", json!({"id": ""}), vec![("id", "empty")]),
         ("get_note", json!({"id": long}), vec![("id", "too_long")]),
-        ("list_notes", json!({"limit": 0}), vec![("limit", "out_of_range")]),
-        ("list_notes", json!({"limit": 101}), vec![("limit", "out_of_range")]),
-        ("list_notes", json!({"limit": "10"}), vec![("limit", "wrong_type")]),
-        ("list_notes", json!({"updated_after": "yesterday"}), vec![("updated_after", "bad_format")]),
+        (
+            "list_notes",
+            json!({"limit": 0}),
+            vec![("limit", "out_of_range")],
+        ),
+        (
+            "list_notes",
+            json!({"limit": 101}),
+            vec![("limit", "out_of_range")],
+        ),
+        (
+            "list_notes",
+            json!({"limit": "10"}),
+            vec![("limit", "wrong_type")],
+        ),
+        (
+            "list_notes",
+            json!({"updated_after": "yesterday"}),
+            vec![("updated_after", "bad_format")],
+        ),
         ("list_notes", json!({"tag": ""}), vec![("tag", "empty")]),
         ("search_notes", json!({}), vec![("query", "missing")]),
-        ("search_notes", json!({"query": ""}), vec![("query", "empty")]),
-        ("update_note", json!({"id": "note-1"}), vec![("patch", "empty")]),
-        ("update_note", json!({"id": "a b", "title": ""}), vec![("id", "bad_format"), ("title", "empty")]),
-        ("update_note", json!({"id": "note-1", "expected_version": -1}), vec![("expected_version", "wrong_type")]),
-        ("delete_note", json!({"id": "note-1", "force": true}), vec![("force", "unknown_field")]),
+        (
+            "search_notes",
+            json!({"query": ""}),
+            vec![("query", "empty")],
+        ),
+        (
+            "update_note",
+            json!({"id": "note-1"}),
+            vec![("patch", "empty")],
+        ),
+        (
+            "update_note",
+            json!({"id": "a b", "title": ""}),
+            vec![("id", "bad_format"), ("title", "empty")],
+        ),
+        (
+            "update_note",
+            json!({"id": "note-1", "expected_version": -1}),
+            vec![("expected_version", "wrong_type")],
+        ),
+        (
+            "delete_note",
+            json!({"id": "note-1", "force": true}),
+            vec![("force", "unknown_field")],
+        ),
     ];
     for mut client in Client::all(&server).await {
         for (tool, arguments, expected) in &cases {
@@ -271,14 +409,22 @@ async fn input_that_is_not_accepted_says_what_would_be() {
                 .collect();
             assert_eq!(found, *expected, "{tool} {arguments}: {error}");
             for (field, _) in expected {
-                assert!(error["message"].as_str().unwrap().contains(field), "{error}");
+                assert!(
+                    error["message"].as_str().unwrap().contains(field),
+                    "{error}"
+                );
             }
         }
     }
     let forbidden = json!({"title": "ab\u{7}", "content": "x"});
-    let error = Client::Modern(Box::new(server.modern())).bad("create_note", forbidden).await;
+    let error = Client::Modern(Box::new(server.modern()))
+        .bad("create_note", forbidden)
+        .await;
     let message = error["problems"][0]["message"].as_str().unwrap();
-    assert!(message.contains("U+0007") && message.contains('3'), "{message}");
+    assert!(
+        message.contains("U+0007") && message.contains('3'),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -290,22 +436,100 @@ async fn what_the_schema_refuses_is_refused_and_the_other_way_round() {
     let limits = notes::Limits::default();
     let text = |length: usize| json!("é".repeat(length));
     for (tool, base, field, values) in [
-        ("create_note", json!({"title": "a", "content": "b"}), "title", vec![text(0), text(1), text(limits.title_chars_max), text(limits.title_chars_max + 1), json!(null)]),
-        ("create_note", json!({"title": "a", "content": "b"}), "content", vec![text(0), text(1), text(limits.content_chars_max), text(limits.content_chars_max + 1)]),
-        ("create_note", json!({"title": "a", "content": "b"}), "tags", vec![json!([]), json!([text(1)]), json!([text(limits.tag_chars_max)]), json!([text(limits.tag_chars_max + 1)]), json!(vec!["same"; limits.tags_max]), json!(vec!["same"; limits.tags_max + 1]), json!([1]), json!({})]),
-        ("list_notes", json!({}), "limit", vec![json!(0), json!(1), json!(100), json!(101), json!(2.0), json!(2.5), json!(-1), json!(1e30)]),
-        ("list_notes", json!({}), "tag", vec![text(0), text(1), text(limits.tag_chars_max), text(limits.tag_chars_max + 1)]),
-        ("search_notes", json!({}), "query", vec![text(0), text(1), json!(3)]),
-        ("get_note", json!({}), "id", vec![text(0), json!("a".repeat(128)), json!("a".repeat(129))]),
+        (
+            "create_note",
+            json!({"title": "a", "content": "b"}),
+            "title",
+            vec![
+                text(0),
+                text(1),
+                text(limits.title_chars_max),
+                text(limits.title_chars_max + 1),
+                json!(null),
+            ],
+        ),
+        (
+            "create_note",
+            json!({"title": "a", "content": "b"}),
+            "content",
+            vec![
+                text(0),
+                text(1),
+                text(limits.content_chars_max),
+                text(limits.content_chars_max + 1),
+            ],
+        ),
+        (
+            "create_note",
+            json!({"title": "a", "content": "b"}),
+            "tags",
+            vec![
+                json!([]),
+                json!([text(1)]),
+                json!([text(limits.tag_chars_max)]),
+                json!([text(limits.tag_chars_max + 1)]),
+                json!(vec!["same"; limits.tags_max]),
+                json!(vec!["same"; limits.tags_max + 1]),
+                json!([1]),
+                json!({}),
+            ],
+        ),
+        (
+            "list_notes",
+            json!({}),
+            "limit",
+            vec![
+                json!(0),
+                json!(1),
+                json!(100),
+                json!(101),
+                json!(2.0),
+                json!(2.5),
+                json!(-1),
+                json!(1e30),
+            ],
+        ),
+        (
+            "list_notes",
+            json!({}),
+            "tag",
+            vec![
+                text(0),
+                text(1),
+                text(limits.tag_chars_max),
+                text(limits.tag_chars_max + 1),
+            ],
+        ),
+        (
+            "search_notes",
+            json!({}),
+            "query",
+            vec![text(0), text(1), json!(3)],
+        ),
+        (
+            "get_note",
+            json!({}),
+            "id",
+            vec![text(0), json!("a".repeat(128)), json!("a".repeat(129))],
+        ),
     ] {
-        let schema = tools.as_array().unwrap().iter().find(|t| t["name"] == tool).unwrap();
+        let schema = tools
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|t| t["name"] == tool)
+            .unwrap();
         let schema = jsonschema::validator_for(&schema["inputSchema"]).unwrap();
         for value in values {
             let mut arguments = base.clone();
             arguments[field] = value;
             let result = client.tool(tool, arguments.clone()).await;
             let is_invalid = result["structuredContent"]["error"]["code"] == "invalid";
-            assert_eq!(schema.is_valid(&arguments), !is_invalid, "{tool} {field}: {result}");
+            assert_eq!(
+                schema.is_valid(&arguments),
+                !is_invalid,
+                "{tool} {field}: {result}"
+            );
         }
     }
 }
@@ -315,11 +539,18 @@ async fn a_stale_version_changes_nothing_and_shows_the_note() {
     let desk = Desk::new().await;
     let server = desk.serve().await;
     for mut client in Client::all(&server).await {
-        let note = client.good("create_note", json!({"title": "a", "content": "one"})).await;
+        let note = client
+            .good("create_note", json!({"title": "a", "content": "one"}))
+            .await;
         let id = &note["id"];
-        let now = client.good("update_note", json!({"id": id, "content": "two"})).await;
+        let now = client
+            .good("update_note", json!({"id": id, "content": "two"}))
+            .await;
         for (tool, arguments) in [
-            ("update_note", json!({"id": id, "content": "three", "expected_version": 1})),
+            (
+                "update_note",
+                json!({"id": id, "content": "three", "expected_version": 1}),
+            ),
             ("delete_note", json!({"id": id, "expected_version": 1})),
             ("delete_note", json!({"id": id, "expected_version": 7})),
         ] {
@@ -328,7 +559,10 @@ async fn a_stale_version_changes_nothing_and_shows_the_note() {
             assert_eq!(error["code"], "conflict");
             assert_eq!(error["current"], now);
             let text = result["content"][0]["text"].as_str().unwrap();
-            assert!(text.contains("version 2") && text.contains("\"two\""), "{text}");
+            assert!(
+                text.contains("version 2") && text.contains("\"two\""),
+                "{text}"
+            );
             assert_eq!(client.good("get_note", json!({"id": id})).await, now);
         }
     }
@@ -339,7 +573,9 @@ async fn an_unknown_tool_is_an_error_of_the_protocol() {
     let desk = Desk::new().await;
     let server = desk.serve().await;
     for mut client in Client::all(&server).await {
-        let answer = client.call("tools/call", json!({"name": "drop_notes"})).await;
+        let answer = client
+            .call("tools/call", json!({"name": "drop_notes"}))
+            .await;
         assert_eq!(answer.error_code(), -32602);
         assert_eq!(answer.status(), 200);
         let answer = client.call("tools/list", json!({"cursor": "2"})).await;

@@ -21,6 +21,8 @@ use crate::{
 const KEPT_FINISHED: Duration = Duration::from_mins(2);
 /// Answers kept for one session.
 const KEPT_PER_SESSION: usize = 16;
+/// Answers kept for all sessions together.
+const KEPT_MAX: usize = 4096;
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -108,9 +110,11 @@ struct Kept {
 impl Logs {
     pub(super) fn keep(&self, session: &SessionId, id: String, log: Arc<Log>) {
         let mut kept = lock(&self.kept);
-        let own = || kept.iter().filter(|(_, it)| it.session == *session);
-        if own().count() >= KEPT_PER_SESSION {
-            let oldest = own().min_by_key(|(_, it)| (!it.log.is_finished(), it.since));
+        let is_own = |it: &Kept| it.session == *session;
+        let own_full = kept.values().filter(|it| is_own(it)).count() >= KEPT_PER_SESSION;
+        if own_full || kept.len() >= KEPT_MAX {
+            let among = kept.iter().filter(|(_, it)| !own_full || is_own(it));
+            let oldest = among.min_by_key(|(_, it)| (!it.log.is_finished(), it.since));
             if let Some(id) = oldest.map(|(id, _)| id.clone()) {
                 kept.remove(&id);
             }

@@ -546,6 +546,7 @@ enum Refusal {
     Missing,
     Unknown,
     Version,
+    UnknownVersion,
     Store(SessionError),
 }
 

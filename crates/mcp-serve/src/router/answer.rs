@@ -137,16 +137,13 @@ pub(super) fn json_response(
 pub(crate) struct Tracked {
     inner: Body,
     line: AccessLine,
-    _busy: Busy,
+    busy: Busy,
 }
 
 impl Tracked {
-    pub(super) fn new(inner: Body, line: AccessLine, busy: Busy) -> Self {
-        Self {
-            inner,
-            line,
-            _busy: busy,
-        }
+    pub(super) fn new(inner: Body, line: AccessLine, mut busy: Busy) -> Self {
+        busy.owe();
+        Self { inner, line, busy }
     }
 }
 
@@ -159,9 +156,14 @@ impl HttpBody for Tracked {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            self.line.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                self.line.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+                self.busy.owe();
+            }
+            Poll::Pending => self.busy.settle(),
+            Poll::Ready(_) => {}
         }
         polled
     }

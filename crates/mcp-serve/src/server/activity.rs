@@ -21,6 +21,8 @@ pub(crate) struct Activity {
     idle_since: AtomicU64,
     head_since: AtomicU64,
     stalled_since: AtomicU64,
+    owed: AtomicU32,
+    owed_since: AtomicU64,
 }
 
 impl Activity {
@@ -33,6 +35,8 @@ impl Activity {
             idle_since: AtomicU64::new(1),
             head_since: AtomicU64::new(1),
             stalled_since: AtomicU64::new(0),
+            owed: AtomicU32::new(0),
+            owed_since: AtomicU64::new(0),
         }
     }
 
@@ -68,7 +72,10 @@ impl Activity {
         self.requests.fetch_add(1, Relaxed);
         self.head_since.store(0, Relaxed);
         self.served.store(true, Relaxed);
-        Busy(self.clone())
+        Busy {
+            activity: self.clone(),
+            owed: false,
+        }
     }
 
     /// How many requests are under way.
@@ -93,6 +100,9 @@ impl Activity {
         let stalled = self.stalled_since.load(Relaxed);
         if stalled != 0 {
             return after(stalled, limits.write_stall);
+        }
+        if self.owed.load(Relaxed) > 0 {
+            return after(self.owed_since.load(Relaxed).max(1), limits.write_stall);
         }
         if self.requests.load(Relaxed) > 0 {
             return None;
@@ -122,11 +132,35 @@ pub(super) enum Protocol {
 }
 
 /// A request under way on a connection.
-pub(crate) struct Busy(Arc<Activity>);
+pub(crate) struct Busy {
+    activity: Arc<Activity>,
+    owed: bool,
+}
+
+impl Busy {
+    /// There are bytes of the answer that the connection has not taken yet. Within HTTP/2 a peer
+    /// can read the connection and still keep the window of one answer shut.
+    pub(crate) fn owe(&mut self) {
+        self.activity.owed_since.store(self.activity.now(), Relaxed);
+        if !self.owed {
+            self.owed = true;
+            self.activity.owed.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The connection has taken all that there is so far.
+    pub(crate) fn settle(&mut self) {
+        if self.owed {
+            self.owed = false;
+            self.activity.owed.fetch_sub(1, Relaxed);
+        }
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.idle_since.store(self.0.now(), Relaxed);
-        self.0.requests.fetch_sub(1, Relaxed);
+        self.settle();
+        self.activity.idle_since.store(self.activity.now(), Relaxed);
+        self.activity.requests.fetch_sub(1, Relaxed);
     }
 }

@@ -124,3 +124,26 @@ async fn a_connection_without_requests_is_closed() {
     });
     assert!(closed.await.is_ok());
 }
+
+#[tokio::test]
+async fn a_reader_that_keeps_its_window_shut_is_cut_off() {
+    let mut config = Config::default();
+    config.limits.write_stall = std::time::Duration::from_millis(200);
+    let server = start(routes(), config).await;
+    let stream = TcpStream::connect(server.addr()).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(0)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(format!("{}/hello", server.url()));
+    let request = request.body(Full::<Bytes>::default()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let body = tokio::time::timeout(
+        std::time::Duration::from_secs(10),
+        response.into_body().collect(),
+    );
+    assert!(body.await.expect("the answer is kept for ever").is_err());
+}

@@ -324,3 +324,26 @@ async fn one_connection_too_many_is_refused_politely() {
         assert!(begun.elapsed() < PATIENCE, "the place did not become free");
     }
 }
+
+#[tokio::test]
+async fn a_slow_body_is_not_waited_for_beyond_the_deadline() {
+    let mut config = Config::default();
+    config.limits.request_deadline = 2 * SOON;
+    config.mcp.request_deadline = 2 * SOON;
+    let server = start(routes(), config).await;
+    for path in ["/mcp", "/echo"] {
+        let mut client = server.connect().await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+             Accept: application/json, text/event-stream\r\nContent-Length: 100\r\n\r\n{{",
+            server.addr()
+        );
+        client.send(head.as_bytes()).await.unwrap();
+        let answer = client.read_response(false).await.unwrap();
+        assert!(
+            answer.status == 408 || answer.status == 504,
+            "{path} {answer:?}"
+        );
+        assert!(client.is_closed_within(PATIENCE).await, "{path}");
+    }
+}

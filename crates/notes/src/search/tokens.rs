@@ -1,5 +1,6 @@
 //! Cuts text into tokens: what counts as a word when notes are searched.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use unicode_normalization::UnicodeNormalization;
@@ -24,7 +25,7 @@ pub fn tokens(text: &str) -> impl Iterator<Item = Token> {
         text,
         at: 0,
         run: None,
-        ready: Vec::new().into_iter(),
+        ready: VecDeque::new(),
     }
 }
 
@@ -34,7 +35,7 @@ struct Tokens<'a> {
     /// The word that is being read.
     run: Option<Token>,
     /// Tokens that are complete, in order.
-    ready: std::vec::IntoIter<Token>,
+    ready: VecDeque<Token>,
 }
 
 impl Iterator for Tokens<'_> {
@@ -42,18 +43,55 @@ impl Iterator for Tokens<'_> {
 
     fn next(&mut self) -> Option<Token> {
         loop {
-            if let Some(token) = self.ready.next() {
+            if let Some(token) = self.ready.pop_front() {
                 return Some(token);
             }
             if self.at == self.text.len() {
                 return self.run.take();
             }
-            self.read_cluster();
+            if !self.read_ascii() {
+                self.read_cluster();
+            }
         }
     }
 }
 
 impl Tokens<'_> {
+    /// Reads ASCII characters of one kind, which is most of most text; says whether there are any.
+    fn read_ascii(&mut self) -> bool {
+        let rest = &self.text.as_bytes()[self.at..];
+        let is_word = rest[0].is_ascii_alphanumeric();
+        let same = |byte: &u8| byte.is_ascii() && byte.is_ascii_alphanumeric() == is_word;
+        let mut length = rest
+            .iter()
+            .position(|byte| !same(byte))
+            .unwrap_or(rest.len());
+        // A mark that follows belongs to the last character.
+        if rest.get(length).is_some_and(|next| !next.is_ascii()) {
+            length = length.saturating_sub(1);
+        }
+        if length == 0 {
+            return false;
+        }
+        let range = self.at..self.at + length;
+        self.at = range.end;
+        if is_word {
+            let word = &self.text[range.clone()];
+            let run = self.run.get_or_insert_with(|| Token {
+                text: String::with_capacity(length),
+                range: range.clone(),
+                unspaced: false,
+            });
+            let start = run.text.len();
+            run.text.push_str(word);
+            run.text[start..].make_ascii_lowercase();
+            run.range.end = range.end;
+        } else {
+            self.ready.extend(self.run.take());
+        }
+        true
+    }
+
     /// Reads one character with the marks that belong to it.
     fn read_cluster(&mut self) {
         let rest = &self.text[self.at..];
@@ -61,29 +99,26 @@ impl Tokens<'_> {
         let range = self.at..self.at + length;
         self.at = range.end;
         let cluster = &rest[..length];
-        let mut done = Vec::new();
-        if let [byte] = *cluster.as_bytes() {
-            self.take(char::from(byte).to_ascii_lowercase(), &range, &mut done);
-        } else {
-            for c in fold(cluster) {
-                self.take(c, &range, &mut done);
-            }
+        let mut chars = cluster.chars();
+        match (chars.next(), chars.next()) {
+            (Some(c), None) if is_its_own_form(c) => self.take(c, &range),
+            _ => fold(cluster).for_each(|c| self.take(c, &range)),
         }
-        self.ready = done.into_iter();
     }
 
-    fn take(&mut self, c: char, range: &Range<usize>, done: &mut Vec<Token>) {
+    fn take(&mut self, c: char, range: &Range<usize>) {
         if is_ignorable(c) {
             if let Some(run) = &mut self.run {
                 run.range.end = range.end;
             }
         } else if is_unspaced(c) {
-            done.extend(self.run.take());
-            done.push(Token {
+            self.ready.extend(self.run.take());
+            let token = Token {
                 text: c.to_string(),
                 range: range.clone(),
                 unspaced: true,
-            });
+            };
+            self.ready.push_back(token);
         } else if c.is_alphanumeric() || is_combining_mark(c) {
             let run = self.run.get_or_insert_with(|| Token {
                 text: String::new(),
@@ -93,9 +128,17 @@ impl Tokens<'_> {
             run.text.push(c);
             run.range.end = range.end;
         } else {
-            done.extend(self.run.take());
+            self.ready.extend(self.run.take());
         }
     }
+}
+
+/// Whether folding leaves the character as it is: common ideographs, kana and Korean syllables.
+/// They are most of the text they occur in, and need no look into the tables.
+fn is_its_own_form(c: char) -> bool {
+    matches!(c,
+        '\u{3041}'..='\u{3096}' | '\u{30A1}'..='\u{30FA}'
+        | '\u{4E00}'..='\u{9FFF}' | '\u{AC00}'..='\u{D7A3}')
 }
 
 /// How many bytes the first character of `text` takes together with the marks that follow it, and
@@ -209,6 +252,18 @@ mod tests {
         );
         assert_eq!(texts("ภาษา"), ["ภ", "า", "ษ", "า"]);
         assert_eq!(texts("𠮷野家"), ["𠮷", "野", "家"]);
+    }
+
+    #[test]
+    fn short_cuts_change_nothing() {
+        for c in (char::MIN..=char::MAX).filter(|&c| is_its_own_form(c)) {
+            assert_eq!(
+                fold(c.encode_utf8(&mut [0; 4])).collect::<String>(),
+                c.to_string()
+            );
+        }
+        assert_eq!(texts("ab\u{301}c xe\u{301} -\u{301}d"), ["abc", "xe", "d"]);
+        assert_eq!(texts("a東b c\u{AD}d"), ["a", "東", "b", "cd"]);
     }
 
     #[test]

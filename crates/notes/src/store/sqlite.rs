@@ -4,6 +4,7 @@
 //! the disk. Several processes may use one file; each is told only of its own changes.
 
 mod find;
+mod list;
 mod read;
 mod readers;
 mod schema;
@@ -100,6 +101,16 @@ impl SqliteStore {
         }
     }
 
+    async fn read_here<T: Send + 'static>(
+        &self,
+        read: impl Fn(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match &self.readers {
+            Some(readers) => readers.read_here(read).await,
+            None => self.between_writes(read).await?,
+        }
+    }
+
     async fn between_writes<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> T + Send + 'static,
@@ -114,9 +125,18 @@ type ReadConnections = (Vec<Connection>, Vec<Connection>);
 
 fn open_all(path: &Path, options: &Options) -> Result<(Connection, ReadConnections), StoreError> {
     let writer = schema::open_writer(path, options)?;
-    let several = || (0..options.readers.max(1)).map(|_| schema::open_reader(path, options));
-    let at_hand = several().collect::<Result<_, _>>()?;
-    let pool = several().collect::<Result<_, _>>()?;
+    let several = |options: Options| {
+        let open = |_| schema::open_reader(path, &options);
+        (0..options.readers.max(1))
+            .map(open)
+            .collect::<Result<Vec<_>, _>>()
+    };
+    // Where these read, nothing may wait.
+    let at_hand = several(Options {
+        busy_millis_max: 0,
+        ..*options
+    })?;
+    let pool = several(*options)?;
     Ok((writer, (at_hand, pool)))
 }
 
@@ -135,11 +155,8 @@ impl Store for SqliteStore {
 
     async fn get(&self, owner: &Owner, id: &NoteId) -> Result<Note> {
         let (owner, id) = (owner.clone(), id.clone());
-        let read = move |conn: &Connection| read::get(conn, &owner, &id);
-        match &self.readers {
-            Some(readers) => readers.read_here(read).await?,
-            None => self.between_writes(read).await?,
-        }
+        self.read_here(move |conn| read::get(conn, &owner, &id))
+            .await
     }
 
     async fn list(
@@ -149,9 +166,13 @@ impl Store for SqliteStore {
         after: Option<ListPosition>,
     ) -> Result<Listed> {
         let (owner, query) = (owner.clone(), query.clone());
-        Ok(self
-            .read(move |conn| read::list(conn, &owner, &query, after.as_ref()))
-            .await??)
+        let selective = list::is_selective(&query);
+        let list = move |conn: &Connection| Ok(list::list(conn, &owner, &query, after.as_ref())?);
+        if selective {
+            self.read(list).await?
+        } else {
+            self.read_here(list).await
+        }
     }
 
     async fn search(

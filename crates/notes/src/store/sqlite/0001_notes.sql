@@ -18,17 +18,20 @@ CREATE TABLE notes (
     UNIQUE (owner, id)
 ) STRICT;
 
-CREATE INDEX notes_by_change ON notes (owner, updated_at DESC, id DESC);
-CREATE INDEX notes_by_title ON notes (owner, title_key);
+CREATE INDEX notes_by_change ON notes (owner, updated_at, id);
+CREATE INDEX notes_by_title ON notes (owner, title_key, updated_at);
 
+-- Time and id are those of the note, so that the notes with a tag are listed in order from here.
 CREATE TABLE note_tags (
-    owner TEXT    NOT NULL,
-    tag   TEXT    NOT NULL,
-    seq   INTEGER NOT NULL REFERENCES notes (seq) ON DELETE CASCADE,
-    PRIMARY KEY (owner, tag, seq)
+    owner      TEXT    NOT NULL,
+    tag        TEXT    NOT NULL,
+    updated_at INTEGER NOT NULL,
+    id         TEXT    NOT NULL,
+    seq        INTEGER NOT NULL REFERENCES notes (seq) ON DELETE CASCADE,
+    PRIMARY KEY (owner, tag, updated_at, id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX note_tags_by_note ON note_tags (seq);
+CREATE INDEX note_tags_by_note ON note_tags (seq, tag);
 
 CREATE TABLE owner_counts (
     owner TEXT    NOT NULL PRIMARY KEY,
@@ -68,5 +71,5 @@ END;
 CREATE VIRTUAL TABLE notes_fts USING fts5 (
     scope, title, content, tags,
     content = '', contentless_delete = 1,
-    tokenize = 'ascii', prefix = '2 3'
+    tokenize = 'ascii'
 );

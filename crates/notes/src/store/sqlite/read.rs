@@ -1,6 +1,5 @@
-//! Reading notes: one, a page of them, their tags and titles.
+//! Reading notes: one of them, what lists show of them, and their tags and titles.
 
-use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use jiff::Timestamp;
@@ -8,16 +7,9 @@ use jiff::Timestamp;
 use super::schema::store_error;
 use crate::error::{Error, Result, StoreError};
 use crate::note::{Author, Content, Note, NoteId, Owner, Title};
-use crate::query::{Completion, ListQuery, PREVIEW_CHARS, Preview, TagCount, TitleMatch};
+use crate::query::{Completion, PREVIEW_CHARS, Preview, TagCount, TitleMatch};
 use crate::search::title_key;
-use crate::store::{ListPosition, Listed};
 use crate::tag::{Tag, Tags};
-
-/// How many notes a filtered list counts before it says that it does not know the total.
-const COUNT_MAX: i64 = 10_000;
-
-/// How many titles are looked through for what was typed, besides those that start with it.
-const TITLES_MAX: i64 = 10_000;
 
 /// The note, or [`Error::NotFound`].
 pub(super) fn get(conn: &Connection, owner: &Owner, id: &NoteId) -> Result<Note> {
@@ -94,126 +86,6 @@ fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
         .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, micros))
 }
 
-/// A page of a list.
-pub(super) fn list(
-    conn: &Connection,
-    owner: &Owner,
-    query: &ListQuery,
-    after: Option<&ListPosition>,
-) -> Result<Listed, StoreError> {
-    let run = || -> rusqlite::Result<Listed> {
-        // Page and total are of the same moment.
-        let snapshot = conn.unchecked_transaction()?;
-        let total = count(&snapshot, owner, query)?;
-        let (sql, values) = page_sql(owner, query, after);
-        let mut select = snapshot.prepare_cached(&sql)?;
-        let rows = select.query_map(rusqlite::params_from_iter(values), preview)?;
-        let mut items = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-        let more = items.len() > query.limit as usize;
-        items.truncate(query.limit as usize);
-        Ok(Listed { items, more, total })
-    };
-    run().map_err(store_error)
-}
-
-/// The statement for a page and its parameters; it asks for one note more than the page has.
-pub(super) fn page_sql(
-    owner: &Owner,
-    query: &ListQuery,
-    after: Option<&ListPosition>,
-) -> (String, Vec<Box<dyn ToSql>>) {
-    let mut filter = Filter::new(owner, query);
-    if let Some(ListPosition { updated_at, id }) = after {
-        filter.values.push(Box::new(updated_at.as_microsecond()));
-        filter.values.push(Box::new(id.as_str().to_owned()));
-        filter
-            .conditions
-            .push_str(" AND (n.updated_at, n.id) < (?, ?)");
-    }
-    filter.values.push(Box::new(i64::from(query.limit) + 1));
-    let sql = format!(
-        "SELECT {PREVIEW_COLUMNS} FROM notes AS n WHERE {} \
-         ORDER BY n.updated_at DESC, n.id DESC LIMIT ?",
-        filter.conditions
-    );
-    (sql, filter.values)
-}
-
-/// The conditions of a list as SQL with its parameters.
-struct Filter {
-    conditions: String,
-    values: Vec<Box<dyn ToSql>>,
-    /// Whether it asks for more than the owner.
-    narrows: bool,
-}
-
-impl Filter {
-    fn new(owner: &Owner, query: &ListQuery) -> Self {
-        let mut filter = Self {
-            conditions: "n.owner = ?".to_owned(),
-            values: Vec::new(),
-            narrows: false,
-        };
-        filter.values.push(Box::new(owner.as_str().to_owned()));
-        for (time, condition) in [
-            (query.updated_after, "n.updated_at >= ?"),
-            (query.updated_before, "n.updated_at < ?"),
-            (query.created_after, "n.created_at >= ?"),
-            (query.created_before, "n.created_at < ?"),
-        ] {
-            if let Some(time) = time {
-                filter.and(condition, [Box::new(time.as_microsecond())]);
-            }
-        }
-        for tag in &query.tags {
-            filter.and(
-                "n.seq IN (SELECT seq FROM note_tags WHERE owner = ? AND tag = ?)",
-                [
-                    Box::new(owner.as_str().to_owned()),
-                    Box::new(tag.as_str().to_owned()),
-                ],
-            );
-        }
-        let prefix = query
-            .title_prefix
-            .as_deref()
-            .map(title_key)
-            .filter(|key| !key.is_empty());
-        if let Some(key) = prefix {
-            if let Some(end) = after_prefix(&key) {
-                filter.and("n.title_key < ?", [Box::new(end)]);
-            }
-            filter.and("n.title_key >= ?", [Box::new(key)]);
-        }
-        filter
-    }
-
-    fn and<T: ToSql + 'static, const N: usize>(&mut self, condition: &str, values: [Box<T>; N]) {
-        self.conditions.push_str(" AND ");
-        self.conditions.push_str(condition);
-        self.values
-            .extend(values.map(|value| value as Box<dyn ToSql>));
-        self.narrows = true;
-    }
-}
-
-fn count(conn: &Connection, owner: &Owner, query: &ListQuery) -> rusqlite::Result<Option<u64>> {
-    let filter = Filter::new(owner, query);
-    if !filter.narrows {
-        return Ok(Some(notes_of(conn, owner)?));
-    }
-    let sql = format!(
-        "SELECT count(*) FROM (SELECT 1 FROM notes AS n WHERE {} LIMIT {})",
-        filter.conditions,
-        COUNT_MAX + 1
-    );
-    let values = rusqlite::params_from_iter(&filter.values);
-    let found: i64 = conn
-        .prepare_cached(&sql)?
-        .query_row(values, |row| row.get(0))?;
-    Ok(u64::try_from(found).ok().filter(|_| found <= COUNT_MAX))
-}
-
 /// How many notes the owner has.
 pub(super) fn notes_of(conn: &Connection, owner: &Owner) -> rusqlite::Result<u64> {
     let count = conn
@@ -224,7 +96,7 @@ pub(super) fn notes_of(conn: &Connection, owner: &Owner) -> rusqlite::Result<u64
 }
 
 /// The smallest text that is greater than all that start with `prefix`, if there is one.
-fn after_prefix(prefix: &str) -> Option<String> {
+pub(super) fn after_prefix(prefix: &str) -> Option<String> {
     let mut chars: Vec<char> = prefix.chars().collect();
     while let Some(last) = chars.pop() {
         // Skips the surrogates, which are no characters.
@@ -267,57 +139,52 @@ pub(super) fn tags(
     run().map_err(store_error)
 }
 
-/// Titles that complete what was typed. The whole index of titles is used for those that start with
-/// it; for those that contain it, the notes changed last are looked through.
+/// Titles that complete what was typed.
 pub(super) fn titles(
     conn: &Connection,
     owner: &Owner,
     typed: &str,
     limit: u32,
 ) -> Result<Completion<TitleMatch>, StoreError> {
-    const STARTING: &str = "
-        SELECT id, title, count(*) OVER () FROM notes
-        WHERE owner = ?1 AND title_key >= ?2 AND (?3 IS NULL OR title_key < ?3)
-        ORDER BY updated_at DESC, id DESC LIMIT ?4";
-    const CONTAINING: &str = "
-        SELECT id, title, count(*) OVER () FROM (
-            SELECT id, title, title_key, updated_at FROM notes
-            WHERE owner = ?1 ORDER BY updated_at DESC, id DESC LIMIT ?5)
-        WHERE instr(title_key, ?2) > 1 AND substr(title_key, 1, length(?2)) <> ?2
-        ORDER BY updated_at DESC, id DESC LIMIT ?4";
+    // Both read the index of titles only, until the best are known.
+    const STARTING: &str = "title_key >= ?2 AND (?3 IS NULL OR title_key < ?3)";
+    const CONTAINING: &str = "instr(title_key, ?2) > 1 AND substr(title_key, 1, length(?2)) <> ?2";
     let key = title_key(typed);
     let end = after_prefix(&key);
-    let run = || -> rusqlite::Result<Completion<TitleMatch>> {
-        let snapshot = conn.unchecked_transaction()?;
+    let find = |conn: &Connection, condition: &str| -> rusqlite::Result<(Vec<TitleMatch>, u64)> {
+        let sql = format!(
+            "SELECT n.id, n.title, best.total FROM (
+                 SELECT seq, count(*) OVER () AS total FROM notes
+                 WHERE owner = ?1 AND {condition} AND ?3 IS ?3
+                 ORDER BY updated_at DESC LIMIT ?4) AS best
+             CROSS JOIN notes AS n ON n.seq = best.seq
+             ORDER BY n.updated_at DESC, n.id DESC"
+        );
         let mut total = 0;
-        let read = |row: &Row<'_>, total: &mut u64| {
-            *total = row.get(2)?;
+        let mut select = conn.prepare_cached(&sql)?;
+        let rows = select.query_map((owner.as_str(), &key, &end, limit), |row| {
+            total = row.get(2)?;
             let title = Title::from_stored(row.get(1)?);
             Ok(TitleMatch {
                 id: NoteId::from_stored(row.get(0)?),
                 title,
             })
-        };
-        let mut items = snapshot
-            .prepare_cached(STARTING)?
-            .query_map((owner.as_str(), &key, &end, limit), |row| {
-                read(row, &mut total)
-            })?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
-        let mut containing = 0;
-        // Titles that start with it may leave no room, but the others still count.
-        let others = snapshot
-            .prepare_cached(CONTAINING)?
-            .query_map((owner.as_str(), &key, &end, limit, TITLES_MAX), |row| {
-                read(row, &mut containing)
-            })?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
-        items.extend(others);
-        items.truncate(limit as usize);
-        let all_seen = notes_of(&snapshot, owner)? <= TITLES_MAX.unsigned_abs();
+        })?;
+        Ok((rows.collect::<rusqlite::Result<_>>()?, total))
+    };
+    let run = || -> rusqlite::Result<Completion<TitleMatch>> {
+        let snapshot = conn.unchecked_transaction()?;
+        let (mut items, mut total) = find(&snapshot, STARTING)?;
+        // Every title starts with nothing, and none contains it elsewhere.
+        if !key.is_empty() {
+            let (others, more) = find(&snapshot, CONTAINING)?;
+            items.extend(others);
+            items.truncate(limit as usize);
+            total += more;
+        }
         Ok(Completion {
             items,
-            total: all_seen.then_some(total + containing),
+            total: Some(total),
         })
     };
     run().map_err(store_error)

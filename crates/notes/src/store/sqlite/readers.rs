@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::writer::{Task, closed, gone};
-use crate::error::{Result, StoreError};
+use crate::error::{Error, Result, StoreError};
 
 /// Two sets of connections: some at hand for reads that take microseconds and run where they are
 /// asked for, and one in each of a few threads for reads that may take longer.
@@ -48,24 +48,28 @@ impl Readers {
         })
     }
 
-    /// Runs a short read here if a connection is at hand, otherwise in a thread.
+    /// Runs a short read here if a connection is at hand and no lock has to be waited for, otherwise
+    /// in a thread.
     pub(super) async fn read_here<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Connection) -> T + Send + 'static,
-    ) -> Result<T, StoreError> {
+        read: impl Fn(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let taken = match &mut *self.at_hand.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(connections) => connections.pop(),
-            None => return Err(closed()),
+            None => return Err(closed().into()),
         };
         let Some(conn) = taken else {
-            return self.read(read).await;
+            return self.read(read).await?;
         };
         let result = read(&conn);
         if let Some(connections) = &mut *self.at_hand.lock().unwrap_or_else(PoisonError::into_inner)
         {
             connections.push(conn);
         }
-        Ok(result)
+        match result {
+            Err(Error::Store(StoreError::Busy)) => self.read(read).await?,
+            result => result,
+        }
     }
 
     /// Runs a read in a thread. It is not begun when nobody waits for it any more.

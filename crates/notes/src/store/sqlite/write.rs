@@ -197,6 +197,9 @@ fn update(conn: &Connection, seq: i64, note: &Note, patch: &NotePatch) -> Result
             conn.prepare_cached("DELETE FROM note_tags WHERE seq = ?1")?
                 .execute([seq])?;
             insert_tags(conn, seq, note)?;
+        } else {
+            conn.prepare_cached("UPDATE note_tags SET updated_at = ?2 WHERE seq = ?1")?
+                .execute((seq, note.updated_at.as_microsecond()))?;
         }
         delete_index(conn, seq)?;
         insert_index(conn, seq, note)
@@ -213,10 +216,18 @@ fn delete(conn: &Connection, seq: i64) -> rusqlite::Result<()> {
 }
 
 fn insert_tags(conn: &Connection, seq: i64, note: &Note) -> rusqlite::Result<()> {
-    let mut insert =
-        conn.prepare_cached("INSERT INTO note_tags (owner, tag, seq) VALUES (?1, ?2, ?3)")?;
+    const INSERT: &str =
+        "INSERT INTO note_tags (owner, tag, updated_at, id, seq) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let updated_at = note.updated_at.as_microsecond();
+    let mut insert = conn.prepare_cached(INSERT)?;
     for tag in note.tags.iter() {
-        insert.execute((note.owner.as_str(), tag.as_str(), seq))?;
+        insert.execute((
+            note.owner.as_str(),
+            tag.as_str(),
+            updated_at,
+            note.id.as_str(),
+            seq,
+        ))?;
     }
     Ok(())
 }

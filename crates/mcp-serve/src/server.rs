@@ -2,6 +2,7 @@
 
 mod activity;
 mod connection;
+mod inbound;
 mod socket;
 
 use std::{

@@ -21,6 +21,7 @@ pub(crate) struct Activity {
     idle_since: AtomicU64,
     head_since: AtomicU64,
     stalled_since: AtomicU64,
+    unread: AtomicBool,
     owed: AtomicU32,
     owed_since: AtomicU64,
 }
@@ -35,6 +36,7 @@ impl Activity {
             idle_since: AtomicU64::new(1),
             head_since: AtomicU64::new(1),
             stalled_since: AtomicU64::new(0),
+            unread: AtomicBool::new(false),
             owed: AtomicU32::new(0),
             owed_since: AtomicU64::new(0),
         }
@@ -76,6 +78,16 @@ impl Activity {
             activity: self.clone(),
             owed: false,
         }
+    }
+
+    /// A request was answered without reading all of its body.
+    pub(super) fn leave_unread(&self) {
+        self.unread.store(true, Relaxed);
+    }
+
+    /// Whether there was such a request.
+    pub(super) fn left_unread(&self) -> bool {
+        self.unread.load(Relaxed)
     }
 
     /// How many requests are under way.

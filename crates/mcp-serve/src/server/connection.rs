@@ -11,7 +11,9 @@ use std::{
 };
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use http::Request;
 use hyper::{
+    body::Incoming,
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -29,6 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     activity::{Activity, Protocol},
+    inbound::Inbound,
     socket::Opening,
 };
 use crate::{
@@ -48,8 +51,10 @@ pub(super) struct Shared<F> {
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// In the regular course, or by the peer.
+    /// In the regular course.
     Regular,
+    /// By the peer, or by a request that is no HTTP.
+    Broken,
     /// By one of its deadlines.
     Deadline,
     /// By the end of the server, with so many requests under way.
@@ -70,16 +75,19 @@ where
     let activity = Arc::new(Activity::new());
     let io = TokioIo::new(opening.into_socket(stream, activity.clone()));
     let limits = &shared.limits;
-    let service = service_fn(|request| {
-        let answer = shared.router.clone().handle(request, activity.begin());
-        async { Ok::<_, Infallible>(answer.await) }
-    });
     match protocol {
         Protocol::Http1 => {
+            let service = service_fn(|request: Request<Incoming>| {
+                let request = request.map(|body| Inbound::new(body, activity.clone()));
+                let answer = shared.router.clone().handle(request, activity.begin());
+                async { Ok::<_, Infallible>(answer.await) }
+            });
             let mut conn = http1_builder(limits).serve_connection(io, service);
             let end = drive(Pin::new(&mut conn), &activity, protocol, shared).await;
             let rest = conn.into_parts().io.into_inner();
-            if end == End::Regular
+            let may_still_send = end == End::Broken || activity.left_unread();
+            if may_still_send
+                && matches!(end, End::Regular | End::Broken)
                 && let Some(stream) = rest.into_open_stream()
             {
                 linger(stream).await;
@@ -200,8 +208,10 @@ where
                 Signal::Hard => cut_at = Some(Instant::now() + shared.drain.grace),
             }
         }
-        if conn.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(End::Regular);
+        match conn.as_mut().poll(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(End::Regular),
+            Poll::Ready(Err(_)) => return Poll::Ready(End::Broken),
+            Poll::Pending => {}
         }
         loop {
             let deadline = activity.deadline(&shared.limits, protocol, leave_at);
@@ -233,11 +243,11 @@ where
 /// Takes leave of a peer that may still be sending: closing a socket with unread bytes resets it,
 /// and the reset can overtake the answer. Bounded in time and bytes.
 pub(super) async fn linger(mut stream: TcpStream) {
-    const TIME: Duration = Duration::from_millis(500);
-    const BYTES: usize = 256 << 10;
+    const TIME: Duration = Duration::from_secs(2);
+    const BYTES: usize = 16 << 20;
     let drain = async {
         stream.shutdown().await?;
-        let mut discard = [0; 4096];
+        let mut discard = vec![0; 16 << 10];
         let mut total = 0;
         while total < BYTES {
             match stream.read(&mut discard).await? {

@@ -275,22 +275,25 @@ async fn a_local_assistant_uses_stdio() {
         .unwrap();
     let mut input = child.stdin.take().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut notices = Vec::new();
     let mut ask = async |request: Value| {
         input
             .write_all(format!("{request}\n").as_bytes())
             .await
             .unwrap();
-        if request.get("id").is_none() {
-            return Value::Null;
+        while request.get("id").is_some() {
+            let line = timeout(PATIENCE, lines.next_line())
+                .await
+                .unwrap()
+                .unwrap()
+                .unwrap();
+            let message: Value = serde_json::from_str(&line).unwrap();
+            if message["id"] == request["id"] {
+                return message["result"].clone();
+            }
+            notices.push(message);
         }
-        let line = timeout(PATIENCE, lines.next_line())
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
-        let answer: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(answer["id"], request["id"]);
-        answer["result"].clone()
+        Value::Null
     };
     let info = ask(
         json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
@@ -314,6 +317,23 @@ async fn a_local_assistant_uses_stdio() {
     )
     .await;
     assert_eq!(made["structuredContent"]["title"], "Over stdio");
+
+    let id = made["structuredContent"]["id"].as_str().unwrap().to_owned();
+    let uri = format!("note:///{id}");
+    let rpc = |id: u32, method: &str, params: Value| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+    let change = json!({ "name": "update_note", "arguments": { "id": id, "content": "y" } });
+    ask(rpc(4, "resources/subscribe", json!({ "uri": uri }))).await;
+    ask(rpc(5, "tools/call", change)).await;
+    // The notices of a change are sent about when it is answered; these answers come later.
+    for n in 6..100 {
+        ask(rpc(n, "ping", json!({}))).await;
+    }
+    let told = |method: &str| notices.iter().any(|notice| notice["method"] == method);
+    assert!(told("notifications/resources/list_changed"), "{notices:?}");
+    let updated = notices
+        .iter()
+        .find(|n| n["method"] == "notifications/resources/updated");
+    assert_eq!(updated.unwrap()["params"]["uri"], json!(uri));
 
     // The client closes its end, and the process leaves in order.
     drop(input);

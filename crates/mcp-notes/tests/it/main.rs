@@ -9,4 +9,10 @@
 
 mod commands;
 mod config;
+mod desk;
+mod faces;
 mod process;
+mod resources;
+mod rest;
+mod tidy;
+mod tools;

@@ -1,0 +1,38 @@
+# What a person or a machine does with this repository. Nothing is needed but Rust, apt, Node.js and Python.
+
+.PHONY: run test check bench fmt docs
+
+CARGO_FLAGS := --locked
+TIDY := cargo test $(CARGO_FLAGS) --package mcp-notes --test it -- tidy::
+
+# The server on http://127.0.0.1:3000/mcp, notes in data/notes.db; stop it with Ctrl-C.
+# Built without optimisation: that compiles in half of the time and is fast enough for one person. What others
+# rely on is built with `cargo build --release --locked`.
+run:
+	cargo run $(CARGO_FLAGS) --bin mcp-notes -- serve
+
+# Every test. What the tests need beside Rust goes into .tools and is named while it is installed.
+test:
+	scripts/install-test-tools.sh
+	cargo test $(CARGO_FLAGS) --workspace
+
+# What needs no running server: form, lints, documentation, spelling, structure, dependencies.
+check:
+	scripts/install-check-tools.sh
+	cargo fmt --all --check
+	.tools/typos/bin/typos
+	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc $(CARGO_FLAGS) --workspace --no-deps
+	$(TIDY)
+	scripts/check-dependencies.sh
+
+# Requests a second over one connection, so far; comparisons with other servers are not here yet.
+bench:
+	cargo build $(CARGO_FLAGS) --release --bin mcp-notes
+	python3 scripts/bench.py
+
+# Brings the code into form and the generated pages up to date.
+fmt:
+	cargo fmt --all
+docs:
+	cargo run $(CARGO_FLAGS) --quiet --bin mcp-notes -- config --markdown > docs/configuration.md

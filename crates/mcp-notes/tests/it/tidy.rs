@@ -1,0 +1,335 @@
+//! What the compiler does not hold: the shape of the code, the arrows between crates, and documents
+//! that must be true.
+
+mod documents;
+mod session;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The most lines of a file and of a function of the program: about 70 for the latter, as rustfmt
+/// breaks them.
+const PROGRAM_LINES_MAX: (usize, usize) = (500, 75);
+
+/// The same of tests: a story, or a table of cases, does not read better for being cut up.
+const TEST_LINES_MAX: (usize, usize) = (700, 150);
+
+/// Files that may be longer, and why.
+const LONG_FILES: &[(&str, &str)] = &[(
+    "crates/mcp-serve/src/transport/legacy.rs",
+    "the path of a request with a session, from its checks to its answer, in one place",
+)];
+
+/// Functions that may be longer, and why.
+const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
+
+/// The root of the workspace.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
+}
+
+/// A file of the repository: its path from the root, with `/`, and its text.
+struct Source {
+    path: String,
+    text: String,
+}
+
+/// Every text file of the repository whose name ends in one of `endings`; all for none.
+fn sources(endings: &[&str]) -> Vec<Source> {
+    const NOT_OURS: [&str; 4] = ["target", "data", "node_modules", "__pycache__"];
+    let root = root();
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                let is_hidden = name.starts_with('.') && name != ".ci";
+                if !is_hidden && !NOT_OURS.contains(&name) {
+                    folders.push(path);
+                }
+            } else if endings.is_empty() || endings.iter().any(|ending| name.ends_with(ending)) {
+                let Ok(text) = fs::read_to_string(&path) else {
+                    continue;
+                };
+                let path = path
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
+                found.push(Source { path, text });
+            }
+        }
+    }
+    assert!(!found.is_empty(), "nothing ends in {endings:?}");
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// Fails with every complaint there is.
+fn none(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+/// Files of the three crates that become part of the program.
+fn program() -> Vec<Source> {
+    let all = sources(&[".rs"]);
+    all.into_iter()
+        .filter(|file| file.path.contains("/src/"))
+        .collect()
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let silent = |file: &Source| {
+        let first = file.text.lines().next().unwrap_or_default();
+        !first.starts_with("//! ") || first.len() < 10
+    };
+    let files = sources(&[".rs"]);
+    none(
+        files
+            .into_iter()
+            .filter(silent)
+            .map(|file| file.path)
+            .collect(),
+    );
+}
+
+#[test]
+fn files_and_functions_are_short() {
+    let mut complaints = Vec::new();
+    for Source { path, text } in sources(&[".rs"]) {
+        let is_program = path.contains("/src/") && !path.contains("test_util");
+        let (file_max, function_max) = if is_program {
+            PROGRAM_LINES_MAX
+        } else {
+            TEST_LINES_MAX
+        };
+        let lines = text.lines().count();
+        let may_be_long = LONG_FILES.iter().any(|(long, _)| *long == path);
+        if lines > file_max && !may_be_long {
+            complaints.push(format!("{path}: {lines} lines, at most {file_max}"));
+        }
+        for (name, lines) in functions(&text) {
+            let may_be_long = LONG_FUNCTIONS
+                .iter()
+                .any(|(file, long, _)| *file == path && *long == name);
+            if lines > function_max && !may_be_long {
+                complaints.push(format!(
+                    "{path}: {name}: {lines} lines, at most {function_max}"
+                ));
+            }
+        }
+    }
+    none(complaints);
+}
+
+/// Name and number of lines of every function. The form that rustfmt gives shows where one ends.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<_> = text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let bare = line.trim_start();
+        let Some((before, after)) = bare.split_once("fn ") else {
+            continue;
+        };
+        let is_item = before.split_whitespace().all(|word| {
+            word.starts_with("pub") || ["const", "async", "extern", "crate)"].contains(&word)
+        });
+        if !is_item || bare.starts_with("//") {
+            continue;
+        }
+        let indent = &line[..line.len() - bare.len()];
+        let ends = [format!("{indent}}}"), format!("{indent});")];
+        let length = lines[start..]
+            .iter()
+            .position(|line| {
+                ends.iter().any(|end| end == line)
+                    || (line.starts_with(indent) && !line[indent.len()..].starts_with(' '))
+                        && (line.ends_with("{}") || line.ends_with(';'))
+            })
+            .map_or(1, |end| end + 1);
+        let name = after
+            .split(['(', '<'])
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        found.push((name, length));
+    }
+    found
+}
+
+#[test]
+fn functions_are_measured_as_they_are() {
+    let text = "pub async fn a() {\n    b();\n}\n\nimpl X {\n    fn c(\n        d: u8,\n    ) -> u8 {\n        \
+                d\n    }\n\n    fn e();\n}\n// a fn in words\nlet f = |fn_name| 1;\n";
+    assert_eq!(
+        functions(text),
+        [("a".into(), 3), ("c".into(), 5), ("e".into(), 1)]
+    );
+}
+
+#[test]
+fn no_module_is_named_for_nothing_in_particular() {
+    const NAMES: [&str; 8] = [
+        "util", "utils", "helper", "helpers", "common", "misc", "shared", "mod",
+    ];
+    let vague = |path: &str| {
+        let path = path.trim_end_matches(".rs");
+        path.split('/').any(|part| NAMES.contains(&part))
+    };
+    none(
+        sources(&[".rs"])
+            .into_iter()
+            .map(|f| f.path)
+            .filter(|path| vague(path))
+            .collect(),
+    );
+}
+
+#[test]
+fn only_the_settings_read_the_environment() {
+    const READS: [&str; 4] = ["env::var", "env::vars", "option_env!", "env::args"];
+    let reads = |file: &Source| {
+        file.path != "crates/mcp-notes/src/config/read.rs"
+            && READS.iter().any(|read| file.text.contains(read))
+    };
+    none(
+        program()
+            .into_iter()
+            .filter(reads)
+            .map(|file| file.path)
+            .collect(),
+    );
+}
+
+#[test]
+fn routes_are_where_routes_are_listed() {
+    const LISTS: [&str; 3] = [
+        "crates/mcp-serve/src/router.rs",
+        "crates/mcp-notes/src/rest.rs",
+        "crates/mcp-notes/src/web.rs",
+    ];
+    let lists = |file: &Source| {
+        let routes = [".route(", ".nest(", ".layer("]
+            .iter()
+            .any(|r| file.text.contains(r));
+        routes && !LISTS.contains(&file.path.as_str())
+    };
+    none(
+        program()
+            .into_iter()
+            .filter(lists)
+            .map(|file| file.path)
+            .collect(),
+    );
+}
+
+/// The names of everything that `package` is built from.
+fn tree(package: &str) -> Vec<String> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+        ])
+        .args(["--format", "{lib}", "--package", package])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    let names: Vec<_> = text
+        .lines()
+        .map(|line| line.trim().replace('_', "-"))
+        .collect();
+    assert!(names.iter().any(|name| name == package), "{names:?}");
+    names
+}
+
+#[test]
+fn arrows_between_crates_are_the_allowed_ones() {
+    const PROTOCOLS: [&str; 9] = [
+        "axum",
+        "clap",
+        "http",
+        "hyper",
+        "hyper-util",
+        "mcp-notes",
+        "mcp-serve",
+        "rmcp",
+        "tower",
+    ];
+    let forbidden = |package: &str, names: &[&str]| -> Vec<String> {
+        let tree = tree(package);
+        let found = names
+            .iter()
+            .filter(|name| tree.iter().any(|used| used == *name));
+        found.map(|name| format!("{package} -> {name}")).collect()
+    };
+    none(forbidden("notes", &PROTOCOLS));
+    none(forbidden(
+        "mcp-serve",
+        &["clap", "mcp-notes", "mongodb", "notes", "rusqlite"],
+    ));
+}
+
+#[test]
+fn there_is_no_fourth_crate() {
+    let crates = fs::read_dir(root().join("crates")).unwrap();
+    let mut names: Vec<_> = crates
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["mcp-notes", "mcp-serve", "notes"]);
+}
+
+#[test]
+fn no_test_is_switched_off() {
+    // In two parts, or this file would find itself.
+    let switched_off = ["#[ig", "nore"].concat();
+    let files = sources(&[".rs"]);
+    let off = files
+        .into_iter()
+        .filter(|file| file.text.contains(&switched_off));
+    none(off.map(|file| file.path).collect());
+}
+
+#[test]
+fn nothing_in_the_repository_belongs_to_one_machine() {
+    let marks: Vec<String> = [
+        ["/ro", "ot/"],
+        ["/ho", "me/"],
+        ["/Us", "ers/"],
+        ["/work/", "main"],
+        ["artif", "actory"],
+    ]
+    .iter()
+    .map(|halves| halves.concat())
+    .collect();
+    let mut complaints = Vec::new();
+    for Source { path, text } in sources(&[]) {
+        for (number, line) in text.lines().enumerate() {
+            if let Some(mark) = marks.iter().find(|mark| line.contains(*mark)) {
+                complaints.push(format!("{path}:{}: {mark}", number + 1));
+            }
+        }
+    }
+    none(complaints);
+}

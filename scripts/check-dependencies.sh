@@ -1,0 +1,15 @@
+#!/bin/sh
+# Holds deny.toml: licences, sources and double versions always; advisories when their database can be
+# fetched, otherwise a line says that nobody looked.
+set -eu
+
+cd -- "$(dirname -- "$0")/.."
+deny() { .tools/bin/cargo-deny --locked --log-level warn --workspace "$@"; }
+
+deny check --hide-inclusion-graph bans licenses sources
+if fetched=$(timeout 120 .tools/bin/cargo-deny fetch db 2>&1); then
+    deny check --disable-fetch advisories
+else
+    printf 'advisories NOT CHECKED: the database of advisories cannot be fetched (%s)\n' \
+        "$(printf '%s' "$fetched" | grep -v '^$' | tail -n 1)"
+fi

@@ -546,7 +546,6 @@ enum Refusal {
     Missing,
     Unknown,
     Version,
-    UnknownVersion,
     Store(SessionError),
 }
 

@@ -31,7 +31,7 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection, 
     if conn.is_readonly("main").map_err(store_error)? {
         return Err(StoreError::ReadOnly);
     }
-    stored_version(&conn)?;
+    check(&conn)?;
     let mode: String = conn
         .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
         .map_err(store_error)?;
@@ -137,7 +137,14 @@ fn file_error(error: std::io::Error) -> StoreError {
     }
 }
 
+/// The schema version, read at one moment: another process may be migrating.
+fn check(conn: &Connection) -> Result<usize, StoreError> {
+    let snapshot = conn.unchecked_transaction().map_err(store_error)?;
+    stored_version(&snapshot)
+}
+
 /// The schema version of the database; 0 for an empty one. Refuses what is not ours or too new.
+/// To be called in a transaction.
 fn stored_version(conn: &Connection) -> Result<usize, StoreError> {
     let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let application = pragma("application_id").map_err(store_error)?;
@@ -160,7 +167,7 @@ fn stored_version(conn: &Connection) -> Result<usize, StoreError> {
 }
 
 fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
-    if stored_version(conn)? == MIGRATIONS.len() {
+    if check(conn)? == MIGRATIONS.len() {
         return Ok(());
     }
     let transaction = conn

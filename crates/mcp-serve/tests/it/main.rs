@@ -13,6 +13,7 @@ mod fixture;
 mod guard;
 mod http2;
 mod limits;
+mod log;
 mod mounted;
 mod oracle;
 mod probes;

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use axum::response::Response;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
     Rest,
@@ -25,6 +25,7 @@ pub(super) const LIST_NAMES: Names = Names(&[("tag", "tags")]);
 pub(super) const SEARCH_NAMES: Names = Names(&[("q", "query")]);
 
 pub(super) async fn list(rest: Arc<Rest>, call: Call, _: Payload) -> Result<Response, Refusal> {
+    condition(&call, header::IF_NONE_MATCH)?;
     let query: ListNotes = call.query(&rest.list_query, &LIST_NAMES)?;
     let page = operations::list(&rest.notes, &call.caller, query).await;
     let page = page.map_err(|failure| LIST_NAMES.in_query(failure))?;
@@ -34,6 +35,7 @@ pub(super) async fn list(rest: Arc<Rest>, call: Call, _: Payload) -> Result<Resp
 }
 
 pub(super) async fn search(rest: Arc<Rest>, call: Call, _: Payload) -> Result<Response, Refusal> {
+    condition(&call, header::IF_NONE_MATCH)?;
     let query: SearchNotes = call.query(&rest.search_query, &SEARCH_NAMES)?;
     let page = operations::search(&rest.notes, &call.caller, query).await;
     let page = page.map_err(|failure| SEARCH_NAMES.in_query(failure))?;
@@ -62,6 +64,7 @@ pub(super) async fn create(
 
 pub(super) async fn get(rest: Arc<Rest>, call: Call, _: Payload) -> Result<Response, Refusal> {
     call.no_query()?;
+    condition(&call, header::IF_NONE_MATCH)?;
     let note = operations::get(&rest.notes, &call.caller, call.id()).await?;
     let mut response = answer::note(StatusCode::OK, &note, &rest.cache_control);
     if etag::is_known(&call.headers, &etag::of_version(note.version)) {
@@ -79,12 +82,12 @@ pub(super) async fn replace(
     payload: Payload,
 ) -> Result<Response, Refusal> {
     call.no_query()?;
-    let expected = expected_version(&rest, &call).await?;
     let NewNote {
         title,
         content,
         tags,
     } = payload.body(&call.headers, &rest.new_note, JSON).await?;
+    let expected = expected_version(&rest, &call).await?;
     let patch = NotePatch {
         title: Some(title),
         content: Some(content),
@@ -101,10 +104,10 @@ pub(super) async fn patch(
     payload: Payload,
 ) -> Result<Response, Refusal> {
     call.no_query()?;
-    let expected = expected_version(&rest, &call).await?;
     let patch: NotePatch = payload
         .body(&call.headers, &rest.note_patch, MERGE_PATCH)
         .await?;
+    let expected = expected_version(&rest, &call).await?;
     let note = operations::update(&rest.notes, &call.caller, call.id(), patch, expected).await;
     let note = note.map_err(of_body)?;
     Ok(answer::note(StatusCode::OK, &note, &rest.cache_control))
@@ -123,13 +126,8 @@ pub(super) async fn delete(rest: Arc<Rest>, call: Call, _: Payload) -> Result<Re
 /// is written; other conditions are compared now, and then hold for the version they were compared
 /// with.
 async fn expected_version(rest: &Rest, call: &Call) -> Result<Option<u64>, Refusal> {
-    let read = |name| {
-        etag::condition(&call.headers, &name).map_err(|_| {
-            let detail = format!("{name} must be * or entity tags in double quotes");
-            Refusal::Problem(Kind::BadRequest, detail)
-        })
-    };
-    let (if_match, if_none_match) = (read(header::IF_MATCH)?, read(header::IF_NONE_MATCH)?);
+    let if_match = condition(call, header::IF_MATCH)?;
+    let if_none_match = condition(call, header::IF_NONE_MATCH)?;
     if if_none_match.is_none() {
         match &if_match {
             None | Some(Condition::Any) => return Ok(None),
@@ -154,6 +152,15 @@ async fn expected_version(rest: &Rest, call: &Call) -> Result<Option<u64>, Refus
     } else {
         Err(Refusal::other_version(note))
     }
+}
+
+/// The condition in a header of the request, which must not be malformed: a condition that is not
+/// understood must not count as none.
+fn condition(call: &Call, name: HeaderName) -> Result<Option<Condition>, Refusal> {
+    etag::condition(&call.headers, &name).map_err(|_| {
+        let detail = format!("{name} must be * or entity tags in double quotes");
+        Refusal::Problem(Kind::BadRequest, detail)
+    })
 }
 
 fn of_body(failure: Failure) -> Refusal {

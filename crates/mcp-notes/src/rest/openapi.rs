@@ -155,12 +155,14 @@ fn parameters(limits: &Limits) -> Value {
     let condition = |name: &str, description: &str| {
         json!({
             "name": name, "in": "header", "required": false, "description": description,
-            "schema": {"type": "string", "pattern": "^(\\*|(W/)?\"[!#-~]*\"(, ?(W/)?\"[!#-~]*\")*)$"},
+            "schema": {"type": "string"},
             "example": "\"v3\"",
         })
     };
-    let if_match = "Entity tags of the versions the note may have; otherwise 412.";
-    let if_none_match = "Entity tags of what the client has already; if it is the same, 304.";
+    let if_match = "Entity tags in double quotes, separated by commas, or *: the versions the note may \
+        have; at another it is left alone and the answer is 412.";
+    let if_none_match = "Entity tags in double quotes, separated by commas, or *: what the client has \
+        already; if that is still the same, the answer is 304.";
     all.insert("If-Match".to_owned(), condition("If-Match", if_match));
     all.insert(
         "If-None-Match".to_owned(),
@@ -175,7 +177,7 @@ fn query_parameter(name: &str, schema: Option<&Shape>, required: bool) -> Value 
     schema.remove("default");
     json!({
         "name": name, "in": "query", "required": required,
-        "description": description, "schema": schema,
+        "description": description, "style": "form", "explode": true, "schema": schema,
     })
 }
 

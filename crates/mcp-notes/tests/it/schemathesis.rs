@@ -1,0 +1,57 @@
+//! The REST API against its own OpenAPI document: schemathesis makes the requests, valid and not,
+//! and holds every answer to what the document says.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::{process::Command, time::timeout};
+
+use crate::desk::Desk;
+
+/// Longer than a run takes on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_answer_is_as_the_document_says() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    let folder = tempfile::tempdir().unwrap();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let run = Command::new(schemathesis())
+        .arg("--config-file")
+        .arg(tests.join("schemathesis.toml"))
+        .args(["--no-color", "run"])
+        .arg(format!("{}/api/v1/openapi.json", server.url()))
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let run = timeout(PATIENCE, run)
+        .await
+        .expect("schemathesis ends in time")
+        .unwrap();
+    let report = String::from_utf8_lossy(&run.stdout);
+    assert!(
+        run.status.success(),
+        "{report}\n{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    // It would also succeed with nothing to test.
+    assert!(report.contains("Tested: 7"), "{report}");
+}
+
+fn schemathesis() -> PathBuf {
+    let tools = std::env::var_os("TEST_TOOLS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools"),
+        PathBuf::from,
+    );
+    let program = tools.join("bin/schemathesis");
+    assert!(
+        program.exists(),
+        "schemathesis is not installed; run scripts/install-test-tools.sh"
+    );
+    program
+}

@@ -14,5 +14,6 @@ mod faces;
 mod process;
 mod resources;
 mod rest;
+mod schemathesis;
 mod tidy;
 mod tools;

@@ -45,7 +45,7 @@ use tracing::Instrument as _;
 pub(crate) use self::answer::Tracked;
 use self::answer::{Failure, Shape, error_response, json_response};
 use crate::{
-    auth::Authenticator,
+    auth::{AuthError, Authenticator, Principal},
     config::{AllowedHosts, AllowedOrigins, Config, Limits},
     guard::{self, Cors},
     health::{Answer, Health},
@@ -235,7 +235,7 @@ where
             return Ok(preflight(&parts));
         }
         self.check_limits(&parts)?;
-        let principal = self.authenticator.authenticate(&parts).await?;
+        let principal = self.authenticate(&parts).await?;
         parts.extensions.insert(principal);
         match route {
             Route::Mcp(_) => {
@@ -275,12 +275,18 @@ where
             Ok(allowed) if trusted => *cors = allowed,
             _ => details = false,
         }
-        let details = details && self.authenticator.authenticate(parts).await.is_ok();
+        let details = details && self.authenticate(parts).await.is_ok();
         let answer = match route {
             Route::Ready => self.health.ready(details).await,
             _ => self.health.full(details).await,
         };
         Ok(health_response(&answer))
+    }
+
+    async fn authenticate(&self, parts: &Parts) -> Result<Principal, AuthError> {
+        let asking = self.authenticator.authenticate(parts);
+        let answer = tokio::time::timeout(self.limits.request_deadline, asking).await;
+        answer.unwrap_or(Err(AuthError::Unavailable))
     }
 
     fn check_limits(&self, parts: &Parts) -> Result<(), Failure> {

@@ -26,7 +26,12 @@ use tokio::{
 
 pub(crate) use self::activity::Busy;
 use self::connection::{End, Shared};
-use crate::{config::Config, health::Health, lifecycle::Lifecycle, router::Router};
+use crate::{
+    config::{Config, Drain},
+    health::Health,
+    lifecycle::Lifecycle,
+    router::Router,
+};
 
 /// Why a server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -201,12 +206,7 @@ where
     /// Serves until `stop` is over (or the lifecycle's soft token is cancelled), then drains:
     /// not ready, notice, no new work, and after the limit no work at all.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Drained, ServeError> {
-        tracing::info!(
-            address = %self.address,
-            name = self.name,
-            version = self.version,
-            "listening"
-        );
+        self.announce();
         let lifecycle = self.shared.lifecycle.clone();
         let drain = self.shared.drain.clone();
         lifecycle
@@ -217,7 +217,6 @@ where
             cut: Arc::new(AtomicUsize::new(0)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
         };
-        let cut = door.cut.clone();
 
         let stop_or_soft = async {
             tokio::select! {
@@ -242,38 +241,25 @@ where
         self.shared.router.begin_drain();
         lifecycle.soft.cancel();
         drop(self.listener);
-        lifecycle.tasks.close();
-        tracing::info!(connections = door.open.load(Ordering::Relaxed), "draining");
-        tokio::select! {
-            () = lifecycle.tasks.wait() => {}
-            () = sleep(drain.limit) => {}
-            () = lifecycle.hard.cancelled() => {}
-        }
-        let finished = lifecycle.tasks.is_empty();
-        lifecycle.hard.cancel();
-        if !finished {
-            // Connections cut themselves at the end of the grace; this waits a little longer.
-            let patience = drain.grace + Duration::from_millis(500);
-            let _ = timeout(patience, lifecycle.tasks.wait()).await;
-        }
-        let drained = Drained {
-            took: begun.elapsed(),
-            requests_cut: cut.load(Ordering::Relaxed),
-            tasks_left: lifecycle.tasks.len(),
-        };
-        let took_ms = u64::try_from(drained.took.as_millis()).unwrap_or(u64::MAX);
-        if drained.is_clean() {
-            tracing::info!(took_ms, "drained");
-        } else {
-            let (cut, left) = (drained.requests_cut, drained.tasks_left);
+        let open = door.open.load(Ordering::Relaxed);
+        tracing::info!(connections = open, "draining");
+        Ok(finish(&lifecycle, &drain, &door, begun).await)
+    }
+
+    fn announce(&self) {
+        tracing::info!(
+            address = %self.address,
+            name = self.name,
+            version = self.version,
+            "listening"
+        );
+        if self.connections_max < self.shared.limits.connections_max {
             tracing::warn!(
-                took_ms,
-                requests_cut = cut,
-                tasks_left = left,
-                "drained by force"
+                connections_max = self.shared.limits.connections_max,
+                effective = self.connections_max,
+                "the limit of open files allows fewer connections than configured"
             );
         }
-        Ok(drained)
     }
 
     /// Accepts connections for ever.
@@ -320,6 +306,41 @@ where
             drop(place);
         });
     }
+}
+
+/// Waits for what is under way, and after the limit ends it.
+async fn finish(lifecycle: &Lifecycle, drain: &Drain, door: &Door, begun: Instant) -> Drained {
+    lifecycle.tasks.close();
+    tokio::select! {
+        () = lifecycle.tasks.wait() => {}
+        () = sleep(drain.limit) => {}
+        () = lifecycle.hard.cancelled() => {}
+    }
+    let finished = lifecycle.tasks.is_empty();
+    lifecycle.hard.cancel();
+    if !finished {
+        // Connections cut themselves at the end of the grace; this waits a little longer.
+        let patience = drain.grace + Duration::from_millis(500);
+        let _ = timeout(patience, lifecycle.tasks.wait()).await;
+    }
+    let drained = Drained {
+        took: begun.elapsed(),
+        requests_cut: door.cut.load(Ordering::Relaxed),
+        tasks_left: lifecycle.tasks.len(),
+    };
+    let took_ms = u64::try_from(drained.took.as_millis()).unwrap_or(u64::MAX);
+    if drained.is_clean() {
+        tracing::info!(took_ms, "drained");
+    } else {
+        let (cut, left) = (drained.requests_cut, drained.tasks_left);
+        tracing::warn!(
+            took_ms,
+            requests_cut = cut,
+            tasks_left = left,
+            "drained by force"
+        );
+    }
+    drained
 }
 
 const REFUSALS_MAX: usize = 128;
@@ -371,19 +392,10 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// limit of files even a polite refusal is impossible.
 fn affordable(wanted: usize) -> usize {
     const FILES_BESIDE: usize = 128;
-    let Some(files) = files_max() else {
-        return wanted;
-    };
-    let possible = files.saturating_sub(FILES_BESIDE).max(1);
-    if possible < wanted {
-        tracing::warn!(
-            connections_max = wanted,
-            files_max = files,
-            effective = possible,
-            "the limit of open files allows fewer connections than configured"
-        );
+    match files_max() {
+        Some(files) => wanted.min(files.saturating_sub(FILES_BESIDE).max(1)),
+        None => wanted,
     }
-    wanted.min(possible)
 }
 
 fn files_max() -> Option<usize> {

@@ -265,6 +265,7 @@ impl Authenticator for Doorman {
         {
             Some(b"Bearer sesame") => Ok(Principal::new("ali")),
             Some(b"Bearer later") => Err(AuthError::Unavailable),
+            Some(b"Bearer never") => std::future::pending().await,
             _ => Err(AuthError::Unauthenticated {
                 challenge: "Bearer realm=\"notes\"".to_owned(),
             }),
@@ -326,4 +327,19 @@ async fn a_token_in_the_query_string_is_no_credential() {
         .await
         .unwrap();
     assert_problem(&answer, 401);
+}
+
+#[tokio::test]
+async fn a_credential_that_takes_too_long_to_check_is_503() {
+    let mut config = guarded_config();
+    config.limits.request_deadline = Duration::from_millis(50);
+    let server = start(routes(), config).await;
+    let never = [("Authorization", "Bearer never")];
+    let answer = server
+        .connect()
+        .await
+        .request("POST", "/mcp", &never, b"{}")
+        .await
+        .unwrap();
+    assert_rpc_error(&answer, 503, -32603);
 }

@@ -19,6 +19,7 @@ mod legacy;
 mod listen;
 mod method;
 mod modern;
+mod opening;
 mod revision;
 mod schema;
 mod stream;
@@ -117,10 +118,8 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// Put into the extensions of a request that may stream: the handler can end the connection that
-/// carries the answer without ending its work.
-///
-/// Only streams of revision 2025-11-25 can be taken up again; for others this does nothing.
+/// Put into the extensions of requests of revision 2025-11-25 that may stream: the handler can end
+/// the connection that carries the answer without ending its work.
 #[derive(Clone, Debug)]
 pub struct StreamHandle {
     log: Arc<Log>,

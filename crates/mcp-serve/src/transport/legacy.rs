@@ -4,35 +4,31 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use futures_util::future::join_all;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{Response, StatusCode, request::Parts};
 use rmcp::{
     ServerHandler, Service,
     model::{
         CancelledNotificationParam, ClientNotification, ClientRequest, CustomNotification,
-        ErrorCode, ErrorData, InitializeRequestParams, InitializedNotification, LoggingLevel,
-        ProtocolVersion, RequestId, RequestMetaObject, RootsListChangedNotification, ServerResult,
+        ErrorData, InitializedNotification, LoggingLevel, ProtocolVersion, RequestId,
+        RequestMetaObject, RootsListChangedNotification,
     },
 };
 use serde_json::Value;
 
 use super::{
-    Accepts, Transport, accepts, answer,
-    converse::{self, Conversation, Wants},
+    Accepts, Transport, answer,
+    converse::{self, Wants},
     envelope::{Call, Incoming, Malformed, Params},
-    headers,
-    listen::STANDALONE,
     method::{self, Era},
+    opening::Open,
     seen,
-    stream::{self, Frame, Log, Sse},
+    stream::{self, Frame, Log},
     work::{self, Delivery, Work},
 };
 use crate::{
     auth::Principal,
     session::{Session, SessionChange, SessionError, SessionId},
 };
-
-/// A request's session: its name and its record.
-pub(super) type Open = (SessionId, Arc<Session>);
 
 impl<H, F> Transport<F>
 where
@@ -116,73 +112,6 @@ where
             )),
         };
         converse::notify((self.factory)(), notification, parts.clone());
-    }
-
-    async fn initialize(
-        self: Arc<Self>,
-        parts: Parts,
-        principal: Principal,
-        call: Call,
-    ) -> Response<Body> {
-        let Call { id, method, params } = call;
-        let mut params: InitializeRequestParams = match method::typed(&method, params) {
-            Ok((ClientRequest::InitializeRequest(request), _)) => request.params,
-            Ok(_) => return answer::refuse(StatusCode::OK, Some(&id), &answer::internal()),
-            Err(error) => return answer::refuse(StatusCode::OK, Some(&id), &error),
-        };
-        let known = |it: &&ProtocolVersion| it.has_initialize();
-        if !self
-            .versions
-            .iter()
-            .filter(known)
-            .any(|it| *it == params.protocol_version)
-        {
-            let newest = self.versions.iter().rfind(known);
-            params.protocol_version = newest.cloned().unwrap_or(ProtocolVersion::V_2025_11_25);
-        }
-        let version = params.protocol_version.clone();
-        let mut work = Work {
-            handler: (self.factory)(),
-            id: id.clone(),
-            request: ClientRequest::PingRequest(rmcp::model::PingRequest::default()),
-            meta: RequestMetaObject::default(),
-            parts,
-            version: version.clone(),
-            client: None,
-            tool: None,
-        };
-        let request = rmcp::model::InitializeRequest::new(params.clone());
-        work.request = ClientRequest::InitializeRequest(request);
-        // A peer of its own, because a handler may keep the client's word there.
-        let peer = Conversation::silent(self.lifecycle.hard.child_token());
-        let context = work.context(peer.peer(), self.lifecycle.hard.child_token(), None);
-        let Work {
-            handler, request, ..
-        } = work;
-        let result = handler
-            .handle_request(request, context)
-            .await
-            .map(|result| match result {
-                ServerResult::InitializeResult(mut result) => {
-                    result.protocol_version = version.clone();
-                    ServerResult::InitializeResult(result)
-                }
-                other => other,
-            });
-        if result.is_err() {
-            return answer::json_response(answer::frame(&id, result, &version, &self.server));
-        }
-        let session = Session::new(principal, version.clone(), params);
-        let session = match self.sessions.create(session).await {
-            Ok(session) => session,
-            Err(error) => return Refusal::Store(error).respond(Some(&id)),
-        };
-        let frame = answer::frame(&id, result, &version, &self.server);
-        let mut response = answer::json_response(frame);
-        if let Ok(value) = HeaderValue::from_str(session.as_str()) {
-            response.headers_mut().insert(headers::SESSION_ID, value);
-        }
-        response
     }
 
     async fn legacy_request(
@@ -437,100 +366,6 @@ where
             ))
         })
     }
-
-    /// GET: an answer taken up again, or the session's stream of change notifications.
-    pub(super) async fn get(self: Arc<Self>, parts: Parts, principal: Principal) -> Response<Body> {
-        if !accepts(&parts.headers).sse {
-            let error = ErrorData::invalid_request("Accept must allow text/event-stream", None);
-            return answer::refuse(StatusCode::NOT_ACCEPTABLE, None, &error);
-        }
-        let (session, record) = match self.session(&parts.headers, &principal).await {
-            Ok(open) => open,
-            Err(refusal) => return refusal.respond(None),
-        };
-        let last = parts
-            .headers
-            .get("last-event-id")
-            .and_then(|value| value.to_str().ok());
-        match last.and_then(stream::parse_event_id) {
-            Some((name, number)) if name != STANDALONE => {
-                let Some(log) = self.logs.find(&session, name) else {
-                    let error = ErrorData::invalid_request("this stream cannot be resumed", None);
-                    return answer::refuse(StatusCode::BAD_REQUEST, None, &error);
-                };
-                let sse = Sse {
-                    keep_alive: self.settings.keep_alive,
-                    prime: false,
-                    _guard: None,
-                    first: None,
-                };
-                stream::respond(log.read(number), sse)
-            }
-            resumed => {
-                let resumed = resumed.is_some();
-                self.standalone(&principal, &session, &record.version, resumed)
-            }
-        }
-    }
-
-    /// DELETE: the session ends, with its calls and streams.
-    pub(super) async fn delete(
-        self: Arc<Self>,
-        parts: Parts,
-        principal: Principal,
-    ) -> Response<Body> {
-        let (session, _) = match self.session(&parts.headers, &principal).await {
-            Ok(open) => open,
-            Err(refusal) => return refusal.respond(None),
-        };
-        match self.sessions.delete(&session, &principal).await {
-            Ok(true) => {}
-            Ok(false) => return Refusal::Unknown.respond(None),
-            Err(error) => return Refusal::Store(error).respond(None),
-        }
-        self.calls.cancel_all(&session);
-        self.logs.forget_all(&session);
-        self.live.close(&session);
-        answer::empty(StatusCode::NO_CONTENT)
-    }
-
-    /// The session that the headers name, if it is the principal's and the version agrees.
-    async fn session(&self, headers: &HeaderMap, principal: &Principal) -> Result<Open, Refusal> {
-        let mut ids = headers.get_all(headers::SESSION_ID).iter();
-        let id = match (ids.next(), ids.next()) {
-            (None, _) => {
-                self.check_version_alone(headers)?;
-                return Err(Refusal::Missing);
-            }
-            (Some(id), None) => id.to_str().ok().and_then(SessionId::parse),
-            (Some(_), Some(_)) => None,
-        };
-        let id = id.ok_or(Refusal::Unknown)?;
-        let record = self
-            .sessions
-            .touch(&id, principal)
-            .await
-            .map_err(Refusal::Store)?;
-        let record = record.ok_or(Refusal::Unknown)?;
-        if let Some(version) = headers.get(headers::PROTOCOL_VERSION)
-            && version.as_bytes() != record.version.as_str().as_bytes()
-        {
-            return Err(Refusal::Version);
-        }
-        Ok((id, record))
-    }
-
-    fn check_version_alone(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let Some(version) = headers.get(headers::PROTOCOL_VERSION) else {
-            return Ok(());
-        };
-        let known = |it: &ProtocolVersion| it.as_str().as_bytes() == version.as_bytes();
-        if self.versions.iter().any(known) {
-            Ok(())
-        } else {
-            Err(Refusal::Version)
-        }
-    }
 }
 
 /// A request of a session that passed its checks.
@@ -539,51 +374,6 @@ struct Prepared<H> {
     wants: Wants,
     /// Whether it is worked on in a task of its own.
     in_task: bool,
-}
-
-/// Why a request never reached its handler.
-enum Refusal {
-    Missing,
-    Unknown,
-    Version,
-    Store(SessionError),
-}
-
-impl Refusal {
-    fn respond(self, id: Option<&RequestId>) -> Response<Body> {
-        let (status, code, message) = match &self {
-            Self::Missing => (StatusCode::BAD_REQUEST, -32000, "Mcp-Session-Id is missing"),
-            // The code that clients know to mean: initialize again.
-            Self::Unknown => (StatusCode::NOT_FOUND, -32001, "Session not found"),
-            Self::Version => (
-                StatusCode::BAD_REQUEST,
-                -32000,
-                "MCP-Protocol-Version is not the session's revision",
-            ),
-            Self::Store(SessionError::Full { .. }) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                -32603,
-                "Too many sessions are open",
-            ),
-            Self::Store(_) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                -32603,
-                "Sessions are unavailable at the moment",
-            ),
-        };
-        let error = ErrorData::new(ErrorCode(code), message, None);
-        let mut response = answer::refuse(status, id, &error);
-        if let Self::Store(error) = &self {
-            let after = match error {
-                SessionError::Full { retry_after } => retry_after.as_secs().max(1),
-                _ => 1,
-            };
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(after));
-        }
-        response
-    }
 }
 
 fn in_use() -> ErrorData {

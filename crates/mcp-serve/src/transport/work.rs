@@ -125,7 +125,8 @@ impl<H> Work<H> {
             context.meta.set_client_info(client.client_info.clone());
         }
         context.extensions.insert(self.parts.clone());
-        if let Some(log) = log {
+        // Clients of other revisions do not come back for the rest of an answer.
+        if let Some(log) = log.filter(|_| self.version == ProtocolVersion::V_2025_11_25) {
             context.extensions.insert(StreamHandle { log });
         }
         context

@@ -271,11 +271,8 @@ fn legacy_reads(version: &'static str) -> Script {
 }
 
 fn legacy_calls(version: &'static str) -> Script {
-    // Before 2025-11-25 no stream is made to be closed and taken up again.
-    let closes = |name: &str| name == "test_reconnection" && version < "2025-11-25";
     let mut steps: Vec<_> = (1..)
         .zip(calls())
-        .filter(|(_, (name, _))| !closes(name))
         .map(|(id, (name, arguments))| {
             let params = json!({ "name": name, "arguments": arguments });
             Step::legacy(version, id, "tools/call", &params)

@@ -6,6 +6,7 @@ use mcp_serve::{
     Config,
     events::{Change, Event, Events, MemoryEvents},
     test_util::TestServer,
+    transport::StreamHandle,
 };
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
@@ -109,6 +110,7 @@ fn tools() -> Vec<Tool> {
         tool("ask", json!({"question": {"type": "string"}})),
         tool("panic", json!({})),
         tool("fail", json!({})),
+        tool("away", json!({})),
         tool(
             "region",
             json!({"region": {"type": "string", "x-mcp-header": "Region"}}),
@@ -234,6 +236,14 @@ impl ServerHandler for Probe {
                 self.count(number("to"), bytes, &context).await
             }
             "ask" => self.ask(word("question"), &context).await,
+            "away" => match context.extensions.get::<StreamHandle>() {
+                Some(stream) => {
+                    stream.close_connection();
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    Ok(text("gone"))
+                }
+                None => Ok(text("stayed")),
+            },
             "panic" => panic!("as asked"),
             "fail" => Err(ErrorData::internal_error("as asked", None)),
             _ => Err(ErrorData::invalid_params("Unknown tool", None)),

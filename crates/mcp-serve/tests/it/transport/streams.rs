@@ -316,3 +316,32 @@ async fn open_to_questions(running: &Running) -> Legacy {
         .await
         .unwrap()
 }
+
+#[tokio::test]
+async fn only_the_revision_that_can_take_answers_up_again_is_sent_away() {
+    let running = start().await;
+    let away = json!({"name": "away", "arguments": {}, "_meta": {"progressToken": "p"}});
+    for version in ["2025-03-26", "2025-06-18"] {
+        let mut legacy = running.server.legacy(version).await;
+        let answer = legacy.call("tools/call", away.clone()).await.unwrap();
+        assert_eq!(answer.result()["content"][0]["text"], "stayed", "{version}");
+    }
+    let mut legacy = running.server.legacy("2025-11-25").await;
+    let mut stream = legacy.open("tools/call", away).await.unwrap();
+    let Next::Event(opening) = stream.next_event(SOON).await else {
+        panic!("no opening event")
+    };
+    let sent_away = stream.rest(SOON).await;
+    assert!(
+        sent_away.iter().any(|event| event.retry.is_some()),
+        "{sent_away:?}"
+    );
+    let rest = resume(&running, &legacy, &opening.id.unwrap())
+        .await
+        .rest(SOON)
+        .await;
+    assert_eq!(
+        rest.last().unwrap().json()["result"]["content"][0]["text"],
+        "gone"
+    );
+}

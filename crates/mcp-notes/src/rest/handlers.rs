@@ -25,7 +25,7 @@ pub(super) const LIST_NAMES: Names = Names(&[("tag", "tags")]);
 pub(super) const SEARCH_NAMES: Names = Names(&[("q", "query")]);
 
 pub(super) async fn list(rest: Arc<Rest>, call: Call, _: Payload) -> Result<Response, Refusal> {
-    condition(&call, header::IF_NONE_MATCH)?;
+    condition(&call, &header::IF_NONE_MATCH)?;
     let query: ListNotes = call.query(&rest.list_query, &LIST_NAMES)?;
     let page = operations::list(&rest.notes, &call.caller, query).await;
     let page = page.map_err(|failure| LIST_NAMES.in_query(failure))?;
@@ -35,7 +35,7 @@ pub(super) async fn list(rest: Arc<Rest>, call: Call, _: Payload) -> Result<Resp
 }
 
 pub(super) async fn search(rest: Arc<Rest>, call: Call, _: Payload) -> Result<Response, Refusal> {
-    condition(&call, header::IF_NONE_MATCH)?;
+    condition(&call, &header::IF_NONE_MATCH)?;
     let query: SearchNotes = call.query(&rest.search_query, &SEARCH_NAMES)?;
     let page = operations::search(&rest.notes, &call.caller, query).await;
     let page = page.map_err(|failure| SEARCH_NAMES.in_query(failure))?;
@@ -64,7 +64,7 @@ pub(super) async fn create(
 
 pub(super) async fn get(rest: Arc<Rest>, call: Call, _: Payload) -> Result<Response, Refusal> {
     call.no_query()?;
-    condition(&call, header::IF_NONE_MATCH)?;
+    condition(&call, &header::IF_NONE_MATCH)?;
     let note = operations::get(&rest.notes, &call.caller, call.id()).await?;
     let mut response = answer::note(StatusCode::OK, &note, &rest.cache_control);
     if etag::is_known(&call.headers, &etag::of_version(note.version)) {
@@ -126,8 +126,8 @@ pub(super) async fn delete(rest: Arc<Rest>, call: Call, _: Payload) -> Result<Re
 /// is written; other conditions are compared now, and then hold for the version they were compared
 /// with.
 async fn expected_version(rest: &Rest, call: &Call) -> Result<Option<u64>, Refusal> {
-    let if_match = condition(call, header::IF_MATCH)?;
-    let if_none_match = condition(call, header::IF_NONE_MATCH)?;
+    let if_match = condition(call, &header::IF_MATCH)?;
+    let if_none_match = condition(call, &header::IF_NONE_MATCH)?;
     if if_none_match.is_none() {
         match &if_match {
             None | Some(Condition::Any) => return Ok(None),
@@ -156,8 +156,8 @@ async fn expected_version(rest: &Rest, call: &Call) -> Result<Option<u64>, Refus
 
 /// The condition in a header of the request, which must not be malformed: a condition that is not
 /// understood must not count as none.
-fn condition(call: &Call, name: HeaderName) -> Result<Option<Condition>, Refusal> {
-    etag::condition(&call.headers, &name).map_err(|_| {
+fn condition(call: &Call, name: &HeaderName) -> Result<Option<Condition>, Refusal> {
+    etag::condition(&call.headers, name).map_err(|_| {
         let detail = format!("{name} must be * or entity tags in double quotes");
         Refusal::Problem(Kind::BadRequest, detail)
     })

@@ -1,6 +1,6 @@
 //! The notes server of one test: notes in memory, a clock that stands still, ids that count up.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -45,13 +45,13 @@ impl Desk {
             .with_clock(clock.clone())
             .with_ids(Arc::new(CountingIds::default()))
             .on_change(Arc::new(move |change| {
-                mcp::announce(published.as_ref(), change)
+                mcp::announce(published.as_ref(), change);
             }));
         let boundaries = Arc::new(|| "boundary".to_owned());
         let handler = NotesHandler::new(notes.clone(), events.clone(), clock.clone(), boundaries);
         let options = rest::Options {
             body_bytes_max: BODY_BYTES_MAX,
-            cache: Default::default(),
+            cache: Duration::default(),
         };
         let routes = rest::router(notes.clone(), options).merge(web::router(&Limits::default()));
         Self {

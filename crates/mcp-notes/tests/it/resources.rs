@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use mcp_serve::test_util::{Modern, Next};
+use rmcp::ServiceExt as _;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    time::timeout,
+};
 
 use crate::desk::Desk;
 
@@ -372,4 +377,75 @@ async fn arguments_are_completed_from_titles_and_tags() {
             .unwrap();
         assert_eq!(answer.error_code(), -32602, "{params}");
     }
+}
+
+#[tokio::test]
+async fn changes_are_heard_over_a_pipe_too() {
+    let desk = Desk::new().await;
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let handler = desk.handler.clone();
+    let served = tokio::spawn(async move {
+        let running = handler.serve(tokio::io::split(theirs)).await.unwrap();
+        running.waiting().await.unwrap();
+    });
+    let (answers, mut requests) = tokio::io::split(ours);
+    let mut answers = BufReader::new(answers).lines();
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let filter = json!({"resourcesListChanged": true, "resourceSubscriptions": ["note:///note-1"]});
+    let mut send = async |id: u32, method: &str, mut params: Value| {
+        params["_meta"] = meta.clone();
+        let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        requests
+            .write_all(format!("{request}\n").as_bytes())
+            .await
+            .unwrap();
+    };
+    let mut next = async || -> Value {
+        let line = timeout(PATIENCE, answers.next_line())
+            .await
+            .unwrap()
+            .unwrap();
+        serde_json::from_str(&line.unwrap()).unwrap()
+    };
+    send(1, "server/discover", json!({})).await;
+    assert_eq!(next().await["result"]["cacheScope"], "public");
+    send(2, "subscriptions/listen", json!({"notifications": filter})).await;
+    assert_eq!(
+        next().await["method"],
+        "notifications/subscriptions/acknowledged"
+    );
+    let note = json!({"title": "", "content": "b", "extra": 1});
+    send(
+        3,
+        "tools/call",
+        json!({"name": "create_note", "arguments": note}),
+    )
+    .await;
+    let refused = next().await;
+    assert_eq!(
+        refused["result"]["structuredContent"]["error"]["code"],
+        "invalid"
+    );
+
+    let body = r#"{"title": "a", "content": "b"}"#;
+    assert_eq!(desk.rest("POST", "/api/v1/notes", body).await.status, 201);
+    assert_eq!(
+        next().await["method"],
+        "notifications/resources/list_changed"
+    );
+    assert_eq!(
+        desk.rest("PUT", "/api/v1/notes/note-1", body).await.status,
+        200
+    );
+    let news = [next().await, next().await];
+    let updated = news
+        .iter()
+        .find(|n| n["method"] == "notifications/resources/updated")
+        .unwrap();
+    assert_eq!(updated["params"]["uri"], "note:///note-1");
+    drop((requests, answers));
+    timeout(PATIENCE, served).await.unwrap().unwrap();
 }

@@ -60,12 +60,12 @@ async fn a_note_lives_and_ends_under_both_mounts() {
             .await;
         assert_eq!(replaced.header("etag"), "\"v2\"");
         assert_eq!(replaced.json()["tags"], json!([]));
-        let patch = r#"{"tags": ["x"]}"#;
+        let change = r#"{"tags": ["x"]}"#;
         let merge = [(
             "content-type",
             "application/merge-patch+json; charset=utf-8",
         )];
-        let patched = desk.ask("PATCH", &path, &merge, patch).await;
+        let patched = desk.ask("PATCH", &path, &merge, change).await;
         assert_eq!(patched.json()["tags"], json!(["x"]));
         assert_eq!(patched.json()["title"], "b");
         let emptied = desk.rest("PATCH", &path, r#"{"tags": null}"#).await;
@@ -465,9 +465,9 @@ fn check_examples(document: &Value, value: &Value, checked: &mut u32) {
                 .for_each(|value| check_examples(document, value, checked));
         }
         Value::Array(items) => {
-            items
-                .iter()
-                .for_each(|value| check_examples(document, value, checked));
+            for value in items {
+                check_examples(document, value, checked);
+            }
         }
         _ => {}
     }

@@ -277,142 +277,61 @@ async fn lists_and_searches_have_pages() {
     assert_eq!(page["notes"].as_array().unwrap().len(), 1);
 }
 
+/// Tool, arguments, and the fields with the codes of what is wrong with them. `LONG` stands for 256
+/// characters, `TEXT` for 10,001, `MANY` for 33 tags.
+const REFUSED: &str = r#"
+create_note | {} | title missing, content missing
+create_note | {"title": "", "content": ""} | title empty, content empty
+create_note | {"title": "LONG", "content": "TEXT"} | title too_long, content too_long
+create_note | {"title": " \u3000", "content": "x"} | title empty
+create_note | {"title": "a\nb", "content": "a\u001bb"} | title forbidden_character, content forbidden_character
+create_note | {"title": 1, "content": null} | content wrong_type, title wrong_type
+create_note | {"title": "a", "content": "b", "owner": "me"} | owner unknown_field
+create_note | {"title": "a", "content": "b", "tags": "c"} | tags wrong_type
+create_note | {"title": "a", "content": "b", "tags": ["c", "", "d,e", "LONG"]} | tags[1] empty, tags[2] forbidden_character, tags[3] too_long
+create_note | {"title": "a", "content": "b", "tags": MANY} | tags too_many
+get_note | {"id": "../etc"} | id bad_format
+get_note | {"id": ""} | id empty
+get_note | {"id": "LONG"} | id too_long
+list_notes | {"limit": 0} | limit out_of_range
+list_notes | {"limit": 101} | limit out_of_range
+list_notes | {"limit": "10"} | limit wrong_type
+list_notes | {"updated_after": "yesterday"} | updated_after bad_format
+list_notes | {"tag": ""} | tag empty
+search_notes | {} | query missing
+search_notes | {"query": ""} | query empty
+update_note | {"id": "note-1"} | patch empty
+update_note | {"id": "a b", "title": ""} | id bad_format, title empty
+update_note | {"id": "note-1", "expected_version": -1} | expected_version wrong_type
+delete_note | {"id": "note-1", "force": true} | force unknown_field
+"#;
+
 #[tokio::test]
 async fn input_that_is_not_accepted_says_what_would_be() {
     let desk = Desk::new().await;
     let server = desk.serve().await;
-    let long = "x".repeat(256);
-    let long_text = "x".repeat(10_001);
     let many: Vec<String> = (0..33).map(|number| format!("t{number}")).collect();
-    let cases = [
-        (
-            "create_note",
-            json!({}),
-            vec![("title", "missing"), ("content", "missing")],
-        ),
-        (
-            "create_note",
-            json!({"title": "", "content": ""}),
-            vec![("title", "empty"), ("content", "empty")],
-        ),
-        (
-            "create_note",
-            json!({"title": long, "content": long_text}),
-            vec![("title", "too_long"), ("content", "too_long")],
-        ),
-        (
-            "create_note",
-            json!({"title": " \u{3000}", "content": "x"}),
-            vec![("title", "empty")],
-        ),
-        (
-            "create_note",
-            json!({"title": "a\nb", "content": "a\u{1b}b"}),
-            vec![
-                ("title", "forbidden_character"),
-                ("content", "forbidden_character"),
-            ],
-        ),
-        (
-            "create_note",
-            json!({"title": 1, "content": null}),
-            vec![("content", "wrong_type"), ("title", "wrong_type")],
-        ),
-        (
-            "create_note",
-            json!({"title": "a", "content": "b", "owner": "me"}),
-            vec![("owner", "unknown_field")],
-        ),
-        (
-            "create_note",
-            json!({"title": "a", "content": "b", "tags": "c"}),
-            vec![("tags", "wrong_type")],
-        ),
-        (
-            "create_note",
-            json!({"title": "a", "content": "b", "tags": ["c", "", "d,e", long]}),
-            vec![
-                ("tags[1]", "empty"),
-                ("tags[2]", "forbidden_character"),
-                ("tags[3]", "too_long"),
-            ],
-        ),
-        (
-            "create_note",
-            json!({"title": "a", "content": "b", "tags": many}),
-            vec![("tags", "too_many")],
-        ),
-        (
-            "get_note",
-            json!({"id": "../etc"}),
-            vec![("id", "bad_format")],
-        ),
-        ("get_note", json!({"id": ""}), vec![("id", "empty")]),
-        ("get_note", json!({"id": long}), vec![("id", "too_long")]),
-        (
-            "list_notes",
-            json!({"limit": 0}),
-            vec![("limit", "out_of_range")],
-        ),
-        (
-            "list_notes",
-            json!({"limit": 101}),
-            vec![("limit", "out_of_range")],
-        ),
-        (
-            "list_notes",
-            json!({"limit": "10"}),
-            vec![("limit", "wrong_type")],
-        ),
-        (
-            "list_notes",
-            json!({"updated_after": "yesterday"}),
-            vec![("updated_after", "bad_format")],
-        ),
-        ("list_notes", json!({"tag": ""}), vec![("tag", "empty")]),
-        ("search_notes", json!({}), vec![("query", "missing")]),
-        (
-            "search_notes",
-            json!({"query": ""}),
-            vec![("query", "empty")],
-        ),
-        (
-            "update_note",
-            json!({"id": "note-1"}),
-            vec![("patch", "empty")],
-        ),
-        (
-            "update_note",
-            json!({"id": "a b", "title": ""}),
-            vec![("id", "bad_format"), ("title", "empty")],
-        ),
-        (
-            "update_note",
-            json!({"id": "note-1", "expected_version": -1}),
-            vec![("expected_version", "wrong_type")],
-        ),
-        (
-            "delete_note",
-            json!({"id": "note-1", "force": true}),
-            vec![("force", "unknown_field")],
-        ),
-    ];
+    let cases = REFUSED
+        .replace("LONG", &"x".repeat(256))
+        .replace("TEXT", &"x".repeat(10_001))
+        .replace("MANY", &json!(many).to_string());
     for mut client in Client::all(&server).await {
-        for (tool, arguments, expected) in &cases {
-            let error = client.bad(tool, arguments.clone()).await;
-            assert_eq!(error["code"], "invalid", "{tool} {arguments}: {error}");
-            let found: Vec<(&str, &str)> = error["problems"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|p| (p["field"].as_str().unwrap(), p["code"].as_str().unwrap()))
+        for case in cases.lines().filter(|line| !line.is_empty()) {
+            let [tool, arguments, expected] = case.split(" | ").collect::<Vec<_>>()[..] else {
+                panic!("{case}");
+            };
+            let arguments: Value = serde_json::from_str(arguments).unwrap();
+            let error = client.bad(tool, arguments).await;
+            assert_eq!(error["code"], "invalid", "{case}: {error}");
+            let problems = error["problems"].as_array().unwrap().iter();
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let found: Vec<String> = problems
+                .map(|problem| format!("{} {}", text(&problem["field"]), text(&problem["code"])))
                 .collect();
-            assert_eq!(found, *expected, "{tool} {arguments}: {error}");
-            for (field, _) in expected {
-                assert!(
-                    error["message"].as_str().unwrap().contains(field),
-                    "{error}"
-                );
+            assert_eq!(found.join(", "), expected, "{tool}: {error}");
+            for problem in found {
+                let field = problem.split(' ').next().unwrap();
+                assert!(text(&error["message"]).contains(field), "{error}");
             }
         }
     }
@@ -427,99 +346,56 @@ async fn input_that_is_not_accepted_says_what_would_be() {
     );
 }
 
-#[tokio::test]
-async fn what_the_schema_refuses_is_refused_and_the_other_way_round() {
-    let desk = Desk::new().await;
-    let server = desk.serve().await;
-    let mut client = Client::Modern(Box::new(server.modern()));
-    let tools = client.call("tools/list", json!({})).await.result()["tools"].clone();
+/// Tool, arguments that are good, a field, and values around its limits.
+fn around_the_limits() -> Vec<(&'static str, Value, &'static str, Vec<Value>)> {
     let limits = notes::Limits::default();
     let text = |length: usize| json!("é".repeat(length));
-    for (tool, base, field, values) in [
+    let texts = |most: usize| vec![text(0), text(1), text(most), text(most + 1), json!(null)];
+    let note = || json!({"title": "a", "content": "b"});
+    let (tag, tags) = (limits.tag_chars_max, limits.tags_max);
+    let mut lists = vec![json!([]), json!([text(1)]), json!([1]), json!({})];
+    lists.extend([tag, tag + 1].map(|length| json!([text(length)])));
+    lists.extend([tags, tags + 1].map(|count| json!(vec!["same"; count])));
+    let numbers = [0.0, 1.0, 100.0, 101.0, 2.5, -1.0, 1e30].map(|number| json!(number));
+    let mut limit = numbers.to_vec();
+    limit.extend([0, 1, 100, 101, -1].map(|number| json!(number)));
+    let ids = vec![text(0), json!("a".repeat(128)), json!("a".repeat(129))];
+    vec![
         (
             "create_note",
-            json!({"title": "a", "content": "b"}),
+            note(),
             "title",
-            vec![
-                text(0),
-                text(1),
-                text(limits.title_chars_max),
-                text(limits.title_chars_max + 1),
-                json!(null),
-            ],
+            texts(limits.title_chars_max),
         ),
         (
             "create_note",
-            json!({"title": "a", "content": "b"}),
+            note(),
             "content",
-            vec![
-                text(0),
-                text(1),
-                text(limits.content_chars_max),
-                text(limits.content_chars_max + 1),
-            ],
+            texts(limits.content_chars_max),
         ),
-        (
-            "create_note",
-            json!({"title": "a", "content": "b"}),
-            "tags",
-            vec![
-                json!([]),
-                json!([text(1)]),
-                json!([text(limits.tag_chars_max)]),
-                json!([text(limits.tag_chars_max + 1)]),
-                json!(vec!["same"; limits.tags_max]),
-                json!(vec!["same"; limits.tags_max + 1]),
-                json!([1]),
-                json!({}),
-            ],
-        ),
-        (
-            "list_notes",
-            json!({}),
-            "limit",
-            vec![
-                json!(0),
-                json!(1),
-                json!(100),
-                json!(101),
-                json!(2.0),
-                json!(2.5),
-                json!(-1),
-                json!(1e30),
-            ],
-        ),
-        (
-            "list_notes",
-            json!({}),
-            "tag",
-            vec![
-                text(0),
-                text(1),
-                text(limits.tag_chars_max),
-                text(limits.tag_chars_max + 1),
-            ],
-        ),
+        ("create_note", note(), "tags", lists),
+        ("list_notes", json!({}), "limit", limit),
+        ("list_notes", json!({}), "tag", texts(tag)),
         (
             "search_notes",
             json!({}),
             "query",
             vec![text(0), text(1), json!(3)],
         ),
-        (
-            "get_note",
-            json!({}),
-            "id",
-            vec![text(0), json!("a".repeat(128)), json!("a".repeat(129))],
-        ),
-    ] {
-        let schema = tools
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|t| t["name"] == tool)
-            .unwrap();
-        let schema = jsonschema::validator_for(&schema["inputSchema"]).unwrap();
+        ("get_note", json!({}), "id", ids),
+    ]
+}
+
+#[tokio::test]
+async fn what_the_schema_refuses_is_refused_and_the_other_way_round() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    let mut client = Client::Modern(Box::new(server.modern()));
+    let listed = client.call("tools/list", json!({})).await.result();
+    for (tool, base, field, values) in around_the_limits() {
+        let mut tools = listed["tools"].as_array().unwrap().iter();
+        let schema = &tools.find(|known| known["name"] == tool).unwrap()["inputSchema"];
+        let schema = jsonschema::validator_for(schema).unwrap();
         for value in values {
             let mut arguments = base.clone();
             arguments[field] = value;
@@ -528,7 +404,8 @@ async fn what_the_schema_refuses_is_refused_and_the_other_way_round() {
             assert_eq!(
                 schema.is_valid(&arguments),
                 !is_invalid,
-                "{tool} {field}: {result}"
+                "{tool} {field} {}: {result}",
+                arguments[field]
             );
         }
     }

@@ -14,6 +14,8 @@ mod finding;
 mod lists;
 #[path = "contract/properties.rs"]
 mod properties;
+#[path = "contract/questions.rs"]
+mod questions;
 #[path = "contract/stage.rs"]
 mod stage;
 #[path = "contract/story.rs"]
@@ -46,11 +48,12 @@ macro_rules! stores {
                 lists::pages_join_without_gap_or_repetition,
                 lists::pages_are_stable_while_notes_change,
                 lists::filters_narrow_and_combine,
+                lists::a_list_with_a_tag_follows_changes,
                 lists::a_title_prefix_ignores_case,
                 lists::a_preview_is_the_beginning_of_the_content,
                 lists::totals_are_exact,
-                lists::limits_are_checked,
-                lists::a_cursor_is_good_for_its_own_question_only,
+                questions::limits_are_checked,
+                questions::a_cursor_is_good_for_its_own_question_only,
                 completing::tags_are_counted_and_completed,
                 completing::titles_are_completed,
                 finding::the_table_of_searches,

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::stage::{Stage, caller};
+use crate::stage::{Stage, caller, tag};
 
 /// Tries `law` on generated values. Every case gets an owner of its own, so that one store serves
 /// all. The value on which it fails is printed.
@@ -326,6 +326,17 @@ async fn agrees(stage: &Stage, who: &Caller, model: &Model) {
             .find(|t| t.tag.as_str() == format!("tag{n}"));
         let wanted_count = wanted.iter().copied().filter(|note| tagged(note)).count() as u64;
         assert_eq!(count.map_or(0, |t| t.notes), wanted_count);
+        let name = format!("tag{n}");
+        let query = ListQuery {
+            tags: vec![tag(&name)],
+            limit: 1,
+            ..ListQuery::default()
+        };
+        let in_order = wanted.iter().copied().filter(|note| tagged(note));
+        assert_eq!(
+            pages(stage, who, query).await,
+            in_order.map(|note| note.id.clone()).collect::<Vec<_>>()
+        );
         let found = stage.found(who, &format!("tag{n}"), 2).await;
         assert_eq!(found.len() as u64, wanted_count);
         let titled = stage
@@ -335,5 +346,18 @@ async fn agrees(stage: &Stage, who: &Caller, model: &Model) {
             .unwrap();
         let with_title = |note: &&&Note| note.title.as_str() == format!("title {n}");
         assert_eq!(titled.items.len(), wanted.iter().filter(with_title).count());
+    }
+}
+
+/// The ids on all pages of a list.
+async fn pages(stage: &Stage, who: &Caller, mut query: ListQuery) -> Vec<NoteId> {
+    let mut ids = Vec::new();
+    loop {
+        let page = stage.list(who, query.clone()).await;
+        ids.extend(page.items.into_iter().map(|note| note.id));
+        query.cursor = page.next_cursor;
+        if query.cursor.is_none() {
+            return ids;
+        }
     }
 }

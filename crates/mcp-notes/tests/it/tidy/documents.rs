@@ -23,27 +23,27 @@ fn the_page_of_settings_is_current() {
 fn what_the_architecture_names_is_there() {
     const ENDINGS: [&str; 6] = [".rs", ".md", ".toml", ".lock", ".sh", "/"];
     let root = root();
-    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
     let mut complaints = Vec::new();
-    let mut tests = 0;
-    for name in quoted(&text) {
-        let (path, test) = name
+    let mut laws = 0;
+    for name in quoted(&page) {
+        let (path, law) = name
             .split_once("::")
             .map_or((name, None), |(p, t)| (p, Some(t)));
         if name.contains(' ') || !ENDINGS.iter().any(|ending| path.ends_with(ending)) {
             continue;
         }
         // Paths of tests are given below `crates/`, for the table to fit a page.
-        let place = if test.is_some() {
+        let place = if law.is_some() {
             root.join("crates").join(path)
         } else {
             root.join(path)
         };
-        match (fs::read_to_string(&place), test) {
-            (Ok(text), Some(test)) => {
-                tests += 1;
-                if !text.contains(&format!("fn {test}(")) {
-                    complaints.push(format!("{path} has no {test}"));
+        match (fs::read_to_string(&place), law) {
+            (Ok(code), Some(law)) => {
+                laws += 1;
+                if !code.contains(&format!("fn {law}(")) {
+                    complaints.push(format!("{path} has no {law}"));
                 }
             }
             (Err(_), _) if !place.is_dir() => complaints.push(format!("no {path}")),
@@ -51,8 +51,8 @@ fn what_the_architecture_names_is_there() {
         }
     }
     none(complaints);
-    assert!(tests >= 10, "each invariant names the test that holds it");
-    assert!(text.lines().count() <= 120, "two pages");
+    assert!(laws >= 10, "each invariant names the test that holds it");
+    assert!(page.lines().count() <= 120, "two pages");
 }
 
 #[test]

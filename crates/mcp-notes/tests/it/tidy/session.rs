@@ -1,6 +1,6 @@
 //! The session in the README is a real one: its commands run here, and their output is compared.
 
-use std::fs;
+use std::{fmt::Write as _, fs};
 
 use tempfile::tempdir;
 use tokio::{process::Command, time::timeout};
@@ -22,9 +22,13 @@ fn commands(readme: &str) -> Vec<(String, String)> {
         match (line.strip_prefix("$ "), found.last_mut()) {
             (Some(command), _) => found.push((command.to_owned(), String::new())),
             (None, Some((command, output))) if output.is_empty() && line.starts_with("    ") => {
-                *command += &format!("\n{line}");
+                command.push('\n');
+                command.push_str(line);
             }
-            (None, Some((_, output))) => *output += &format!("{line}\n"),
+            (None, Some((_, output))) => {
+                output.push_str(line);
+                output.push('\n');
+            }
             (None, None) => panic!("a block begins with {line:?}"),
         }
     }
@@ -58,10 +62,16 @@ async fn the_session_in_the_readme_is_what_happens() {
     let folder = tempdir().unwrap();
     let served = Served::start(folder.path(), &[]).await;
     let end = "-- end of the output --";
-    let script: String = commands
-        .iter()
-        .map(|(command, _)| format!("{command}\necho '\n{end}'\n"))
-        .collect();
+    let mut script = String::new();
+    for (command, _) in &commands {
+        writeln!(
+            script,
+            "{command}
+echo '
+{end}'"
+        )
+        .unwrap();
+    }
     let script = script.replace("127.0.0.1:3000", &served.address.to_string());
     let run = Command::new("bash")
         .arg("-c")

@@ -79,7 +79,9 @@ pub fn router(notes: Notes, options: Options) -> Router {
             router = router.route(&path, endpoint(operation.endpoint));
         }
         let beside = any(|request: Request| async move { nothing_here(&request) });
-        router = router.route(&format!("{mount}/{{id}}/{{*rest}}"), beside);
+        for path in ["/", "/{id}/", "/{id}/{*rest}"] {
+            router = router.route(&format!("{mount}{path}"), beside.clone());
+        }
     }
     router
         .method_not_allowed_fallback(method_not_allowed)

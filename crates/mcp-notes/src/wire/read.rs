@@ -179,10 +179,10 @@ mod tests {
     use crate::wire::{ListNotes, NewNote, UpdateNote, input_schema};
 
     fn found<T: schemars::JsonSchema + for<'a> Deserialize<'a>>(
-        value: Value,
+        value: &Value,
     ) -> Vec<(String, &'static str)> {
         let schema = input_schema::<T>(&Limits::default());
-        match read::<T>(&value, &schema) {
+        match read::<T>(value, &schema) {
             Ok(_) => Vec::new(),
             Err(flaws) => flaws
                 .into_iter()
@@ -195,7 +195,7 @@ mod tests {
     fn every_flaw_of_the_form_is_named() {
         let value = json!({"content": 3, "tags": ["a", null, 7], "colour": "red"});
         assert_eq!(
-            found::<NewNote>(value),
+            found::<NewNote>(&value),
             [
                 ("title".to_owned(), "missing"),
                 ("colour".to_owned(), "unknown_field"),
@@ -204,27 +204,30 @@ mod tests {
                 ("tags[2]".to_owned(), "wrong_type"),
             ]
         );
-        assert_eq!(found::<NewNote>(json!([])), [(String::new(), "wrong_type")]);
-        assert_eq!(found::<NewNote>(json!({"title": "a", "content": "b"})), []);
+        assert_eq!(
+            found::<NewNote>(&json!([])),
+            [(String::new(), "wrong_type")]
+        );
+        assert_eq!(found::<NewNote>(&json!({"title": "a", "content": "b"})), []);
     }
 
     #[test]
     fn null_is_not_the_same_as_nothing() {
         assert_eq!(
-            found::<UpdateNote>(json!({"id": "a", "title": null})),
+            found::<UpdateNote>(&json!({"id": "a", "title": null})),
             [("title".to_owned(), "wrong_type")]
         );
-        assert_eq!(found::<UpdateNote>(json!({"id": "a"})), []);
+        assert_eq!(found::<UpdateNote>(&json!({"id": "a"})), []);
     }
 
     #[test]
     fn whole_numbers_may_be_written_as_fractions_of_nothing() {
         for good in [json!(3), json!(3.0)] {
-            assert_eq!(found::<ListNotes>(json!({"limit": good})), []);
+            assert_eq!(found::<ListNotes>(&json!({"limit": good})), []);
         }
         for bad in [json!(3.5), json!(-1), json!("3"), json!(null)] {
             assert_eq!(
-                found::<ListNotes>(json!({"limit": bad})),
+                found::<ListNotes>(&json!({"limit": bad})),
                 [("limit".to_owned(), "wrong_type")]
             );
         }

@@ -354,6 +354,11 @@ fn around_the_limits() -> Vec<(&'static str, Value, &'static str, Vec<Value>)> {
     let note = || json!({"title": "a", "content": "b"});
     let (tag, tags) = (limits.tag_chars_max, limits.tags_max);
     let mut lists = vec![json!([]), json!([text(1)]), json!([1]), json!({})];
+    // Too long only as it is given: the leading # is not kept.
+    let hashed = json!(format!("#{}", "é".repeat(tag)));
+    lists.push(json!([hashed]));
+    let mut one_tag = texts(tag);
+    one_tag.push(hashed);
     lists.extend([tag, tag + 1].map(|length| json!([text(length)])));
     lists.extend([tags, tags + 1].map(|count| json!(vec!["same"; count])));
     let numbers = [0.0, 1.0, 100.0, 101.0, 2.5, -1.0, 1e30].map(|number| json!(number));
@@ -375,7 +380,7 @@ fn around_the_limits() -> Vec<(&'static str, Value, &'static str, Vec<Value>)> {
         ),
         ("create_note", note(), "tags", lists),
         ("list_notes", json!({}), "limit", limit),
-        ("list_notes", json!({}), "tag", texts(tag)),
+        ("list_notes", json!({}), "tag", one_tag),
         (
             "search_notes",
             json!({}),

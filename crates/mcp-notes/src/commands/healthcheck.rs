@@ -50,10 +50,8 @@ fn status_line(address: SocketAddr) -> io::Result<String> {
     let end = Instant::now() + DEADLINE;
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
     stream.set_write_timeout(Some(left(end)?))?;
-    write!(
-        stream,
-        "GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
-    )?;
+    let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     let mut piece = [0; 1024];
     while !answer.contains(&b'\n') && answer.len() < ANSWER_BYTES_MAX {

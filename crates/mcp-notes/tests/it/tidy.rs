@@ -193,8 +193,10 @@ fn no_module_is_named_for_nothing_in_particular() {
 fn only_the_settings_read_the_environment() {
     const READS: [&str; 4] = ["env::var", "env::vars", "option_env!", "env::args"];
     let reads = |file: &Source| {
-        file.path != "crates/mcp-notes/src/config/read.rs"
-            && READS.iter().any(|read| file.text.contains(read))
+        // The helpers of tests ask where the test tools are.
+        let may_read = file.path == "crates/mcp-notes/src/config/read.rs"
+            || file.path == "crates/mcp-serve/src/test_util.rs";
+        !may_read && READS.iter().any(|read| file.text.contains(read))
     };
     none(program().into_iter().filter(reads).map(|file| file.path));
 }

@@ -4,7 +4,8 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
@@ -20,6 +21,9 @@ const APPLICATION_ID: i64 = 0x4D43_504E;
 /// How many prepared statements a connection keeps.
 const STATEMENTS_KEPT: usize = 64;
 
+/// How long to wait before a lock is tried again that SQLite itself does not wait for.
+const RETRY_EVERY: Duration = Duration::from_millis(5);
+
 /// A file that holds this much log is cut back to it after a checkpoint.
 const WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
 
@@ -32,17 +36,30 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection, 
         return Err(StoreError::ReadOnly);
     }
     check(&conn)?;
-    let mode: String = conn
-        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
-        .map_err(store_error)?;
-    if mode != "wal" {
-        return Err(StoreError::Unavailable(format!(
-            "the file system of the database cannot keep a write-ahead log (journal mode {mode})"
-        )));
-    }
+    log_ahead(&conn, options)?;
     conn.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)
         .map_err(store_error)?;
     prepare_writer(conn, options)
+}
+
+/// Turns the write-ahead log on. SQLite does not wait for a lock here if another process does the
+/// same at the same time, because one of the two has to step back; so this waits.
+fn log_ahead(conn: &Connection, options: &Options) -> Result<(), StoreError> {
+    let deadline = Instant::now() + Duration::from_millis(options.busy_millis_max.into());
+    loop {
+        let mode = conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0));
+        let mode: Result<String, _> = mode.map_err(store_error);
+        match mode {
+            Ok(mode) if mode == "wal" => return Ok(()),
+            Ok(mode) => {
+                return Err(StoreError::Unavailable(format!(
+                    "the file system cannot keep its write-ahead log (journal mode {mode})"
+                )));
+            }
+            Err(StoreError::Busy) if Instant::now() < deadline => thread::sleep(RETRY_EVERY),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Opens a database that lives in memory, for one connection only.

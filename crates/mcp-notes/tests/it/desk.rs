@@ -23,19 +23,19 @@ use serde_json::Value;
 use tower::Service;
 
 /// Largest body that [`Desk`] takes, in bytes.
-pub const BODY_BYTES_MAX: usize = 64 << 10;
+pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Notes and their faces.
-pub struct Desk {
-    pub notes: Notes,
-    pub clock: Arc<ManualClock>,
-    pub handler: NotesHandler,
-    pub routes: Router,
+pub(crate) struct Desk {
+    pub(crate) notes: Notes,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) handler: NotesHandler,
+    pub(crate) routes: Router,
     events: Arc<dyn Events>,
 }
 
 impl Desk {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let store = notes::open("sqlite::memory:").await.unwrap();
         let start: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
         let clock = Arc::new(ManualClock::new(start));
@@ -64,7 +64,7 @@ impl Desk {
     }
 
     /// The server with both faces, on a free port.
-    pub async fn serve(&self) -> TestServer {
+    pub(crate) async fn serve(&self) -> TestServer {
         let mut config = mcp_serve::Config {
             events: self.events.clone(),
             ..mcp_serve::Config::default()
@@ -76,7 +76,7 @@ impl Desk {
     }
 
     /// Sends one request to the REST API, in process.
-    pub async fn rest(&self, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) async fn rest(&self, method: &str, path: &str, body: &str) -> Answer {
         self.ask(
             method,
             path,
@@ -87,7 +87,7 @@ impl Desk {
     }
 
     /// Sends one request with these header fields to the REST API, in process.
-    pub async fn ask(
+    pub(crate) async fn ask(
         &self,
         method: &str,
         path: &str,
@@ -114,20 +114,20 @@ impl Desk {
 
 /// An answer of the REST API.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .map_or("", |value| value.to_str().unwrap())
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         match serde_json::from_slice(&self.body) {
             Ok(value) => value,
             Err(error) => panic!("no JSON ({error}): {self:?}"),

@@ -275,6 +275,40 @@ fn arrows_between_crates_are_the_allowed_ones() {
 }
 
 #[test]
+fn every_dependency_is_used() {
+    let files = sources(&[".rs"]);
+    let mut complaints = Vec::new();
+    for Source { path, text } in sources(&["Cargo.toml"]) {
+        let Some(folder) = path.strip_suffix("/Cargo.toml") else {
+            continue;
+        };
+        let sections = text.split("\n[").filter(|section| {
+            section.starts_with("dependencies]") || section.starts_with("dev-dependencies]")
+        });
+        for line in sections.flat_map(|section| section.lines().skip(1)) {
+            let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
+            let used = name.replace('-', "_");
+            let is_used = name.is_empty()
+                || name.starts_with('#')
+                || files.iter().any(|file| {
+                    file.path.starts_with(folder)
+                        && [
+                            format!("{used}::"),
+                            format!("{used}!"),
+                            format!("use {used};"),
+                        ]
+                        .iter()
+                        .any(|way| file.text.contains(way))
+                });
+            if !is_used {
+                complaints.push(format!("{path}: {name}"));
+            }
+        }
+    }
+    none(complaints);
+}
+
+#[test]
 fn there_is_no_fourth_crate() {
     let crates = fs::read_dir(root().join("crates")).unwrap();
     let mut names: Vec<_> = crates

@@ -16,7 +16,9 @@ pub struct Principal {
 impl Principal {
     /// The caller of a server that asks nobody who they are.
     pub fn anonymous() -> Self {
-        Self { key: Arc::from("anonymous") }
+        Self {
+            key: Arc::from("anonymous"),
+        }
     }
 
     /// A caller known by `key`, which must be the same for every credential of one caller and

@@ -12,7 +12,10 @@
 mod mcp;
 mod raw;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
 
 use rmcp::ServerHandler;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -122,4 +125,19 @@ impl Drop for TestServer {
         self.lifecycle.hard.cancel();
         self.run.abort();
     }
+}
+
+/// A command that `scripts/install-test-tools.sh` installs into `.tools`, or into the folder that
+/// `TEST_TOOLS` names. Panics with what to do when it is missing.
+pub fn tool(name: &str) -> PathBuf {
+    let tools = std::env::var_os("TEST_TOOLS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools"),
+        PathBuf::from,
+    );
+    let tool = tools.join("bin").join(name);
+    assert!(
+        tool.exists(),
+        "{name} is missing; install it with scripts/install-test-tools.sh"
+    );
+    tool
 }

@@ -7,6 +7,7 @@
     reason = "a test ends where something is wrong"
 )]
 
+mod clients;
 mod commands;
 mod config;
 mod desk;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     process::{Child, ChildStdout, Command},
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -67,7 +68,8 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     /// The first line of the log.
     pub(crate) first_line: Value,
-    lines: Lines<BufReader<ChildStdout>>,
+    /// The rest of the log. It is read all the time, so that the pipe never fills.
+    log: JoinHandle<Vec<Value>>,
 }
 
 impl Served {
@@ -95,7 +97,7 @@ impl Served {
             address: address.parse().unwrap(),
             child,
             first_line,
-            lines,
+            log: tokio::spawn(read(lines)),
         }
     }
 
@@ -117,19 +119,18 @@ impl Served {
 
     /// Waits for the end of a process that was asked to stop.
     pub(crate) async fn ended(mut self) -> (ExitStatus, Vec<Value>) {
-        let mut log = Vec::new();
-        while let Some(line) = timeout(PATIENCE, self.lines.next_line())
-            .await
-            .unwrap()
-            .unwrap()
-        {
-            log.push(serde_json::from_str(&line).unwrap());
-        }
-        (
-            timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap(),
-            log,
-        )
+        let log = timeout(PATIENCE, self.log).await.unwrap().unwrap();
+        let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
+        (status, log)
     }
+}
+
+async fn read(mut lines: Lines<BufReader<ChildStdout>>) -> Vec<Value> {
+    let mut log = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        log.push(serde_json::from_str(&line).unwrap());
+    }
+    log
 }
 
 /// A path as text.

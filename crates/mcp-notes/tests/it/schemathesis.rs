@@ -1,12 +1,9 @@
 //! The REST API against its own OpenAPI document: schemathesis makes the requests, valid and not,
 //! and holds every answer to what the document says.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{path::Path, process::Stdio, time::Duration};
 
+use mcp_serve::test_util::tool;
 use tokio::{process::Command, time::timeout};
 
 use crate::desk::Desk;
@@ -20,7 +17,7 @@ async fn every_answer_is_as_the_document_says() {
     let server = desk.serve().await;
     let folder = tempfile::tempdir().unwrap();
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
-    let run = Command::new(schemathesis())
+    let run = Command::new(tool("schemathesis"))
         .arg("--config-file")
         .arg(tests.join("schemathesis.toml"))
         .args(["--no-color", "run"])
@@ -41,17 +38,4 @@ async fn every_answer_is_as_the_document_says() {
     );
     // It would also succeed with nothing to test.
     assert!(report.contains("Tested: 7"), "{report}");
-}
-
-fn schemathesis() -> PathBuf {
-    let tools = std::env::var_os("TEST_TOOLS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools"),
-        PathBuf::from,
-    );
-    let program = tools.join("bin/schemathesis");
-    assert!(
-        program.exists(),
-        "schemathesis is not installed; run scripts/install-test-tools.sh"
-    );
-    program
 }

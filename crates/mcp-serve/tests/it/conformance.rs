@@ -1,13 +1,8 @@
 //! The official MCP conformance suite, run against the fixture.
 
-use std::{
-    error::Error,
-    fmt,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{error::Error, fmt, path::Path, process::Stdio, time::Duration};
 
+use mcp_serve::test_util::tool;
 use serde::Deserialize;
 use tokio::{process::Command, time};
 
@@ -48,7 +43,7 @@ async fn scenarios_of_2025_03_26() -> Done {
 
 /// Runs the suite and demands that at least `passed_min` checks pass and none fails.
 async fn run(selection: &str, revision: &str, passed_min: usize) -> Done {
-    let suite = suite()?;
+    let suite = tool("conformance");
     let results = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("conformance-{revision}"));
     if results.exists() {
         std::fs::remove_dir_all(&results)?;
@@ -96,22 +91,6 @@ async fn run(selection: &str, revision: &str, passed_min: usize) -> Done {
         "{passed} checks passed, of {passed_min} known to"
     );
     Ok(())
-}
-
-/// The command that the script for the test tools installs.
-fn suite() -> Result<PathBuf, String> {
-    let tools = std::env::var_os("TEST_TOOLS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools"),
-        PathBuf::from,
-    );
-    let suite = tools.join("bin/conformance");
-    if suite.exists() {
-        return Ok(suite);
-    }
-    Err(format!(
-        "{} is missing; install it with scripts/install-test-tools.sh",
-        suite.display()
-    ))
 }
 
 /// One check of the suite, as its `checks.json` has it.

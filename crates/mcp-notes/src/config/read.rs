@@ -263,7 +263,7 @@ impl Reader<'_> {
 
 /// Variables of the documented deployment that this version cannot honour. Starting without what
 /// they ask for would be worse than not starting.
-const LATER: &[(&str, &str)] = &[
+pub(super) const LATER: &[(&str, &str)] = &[
     ("MONGODB_URI", "MongoDB store"),
     ("MONGO_URI", "MongoDB store"),
     ("REDIS_HOST", "Redis"),

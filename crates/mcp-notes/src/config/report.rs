@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{Group, Loaded, Setting, table::rows};
+use super::{Group, Loaded, Setting, read::LATER, table::rows};
 
 /// The documentation of every setting, as Markdown.
 pub fn markdown() -> String {
@@ -23,6 +23,13 @@ pub fn markdown() -> String {
             );
         }
     }
+    out.push_str(ELSEWHERE);
+    for (name, what) in LATER {
+        let _ = writeln!(
+            out,
+            "| `{name}` | Stops the start: this version has no {what}. |"
+        );
+    }
     out
 }
 
@@ -40,6 +47,21 @@ Settings are environment variables. This page is generated from the table in
   with `_FILE` at the end of the name may give the path of a file that holds the value.
 - A variable that begins with `NOTES_` or `MCP_` and is not listed here is reported when the server
   starts.
+";
+
+/// What becomes of variables that other deployments of a notes server set.
+const ELSEWHERE: &str = "
+## Names from elsewhere
+
+| Name | What becomes of it |
+| --- | --- |
+| `LOG_ENABLED` | Nothing; `LOG_LEVEL=fatal` is as quiet as it gets. |
+| `MCP_ENABLED` | A warning; MCP is always served. |
+| `MCP_NOTES_DIR` | A warning; notes are where `NOTES_STORE` says. |
+| `METRICS_PATH`, `ENABLE_METRICS` | Nothing yet; this version has no metrics. |
+| `SERVICE_VERSION` | Nothing; the version is the program's own. |
+| `TRACING_HEADER` | Nothing; `X-Request-Id` and `traceparent` are always read. |
+| `HTTP_PROXY`, `ENABLE_SECURE_CONTEXT`, `TRUSTSTORE_*` | Nothing; the server calls nobody. |
 ";
 
 /// Every setting with its value and where it came from, one line each.

@@ -217,15 +217,15 @@ async fn over_the_cap_a_new_session_is_told_when_to_come_back() {
 async fn an_idle_session_ends_and_its_stream_with_it() {
     let running = start_with(|config| {
         let mut limits = session::Limits::default();
-        limits.idle = Duration::from_millis(600);
-        limits.lifetime = Duration::from_millis(1500);
+        limits.idle = Duration::from_secs(2);
+        limits.lifetime = Duration::from_secs(9);
         config.sessions = Arc::new(MemorySessions::new(limits));
     })
     .await;
     let mut idle = running.server.legacy("2025-11-25").await;
     let streaming = running.server.legacy("2025-11-25").await;
     let mut stream = streaming.open_get().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(800)).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(idle.call("ping", json!({})).await.unwrap().status(), 404);
     // An open stream keeps its session in use, but not beyond the lifetime.
     assert_eq!(
@@ -237,7 +237,7 @@ async fn an_idle_session_ends_and_its_stream_with_it() {
             .status(),
         200
     );
-    stream.rest(super::SOON).await;
+    stream.rest(2 * super::SOON).await;
     assert_eq!(
         streaming
             .clone()

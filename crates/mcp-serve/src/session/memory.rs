@@ -250,23 +250,29 @@ mod tests {
         Session::new(Principal::new(who), ProtocolVersion::V_2025_11_25, client)
     }
 
-    fn counting(limits: Limits) -> (MemorySessions, Arc<Mutex<Vec<EndReason>>>) {
+    fn counting(limits: &Limits) -> (MemorySessions, Arc<Mutex<Vec<EndReason>>>) {
         let ends = Arc::new(Mutex::new(Vec::new()));
         let seen = ends.clone();
         let observer = Arc::new(move |end: SessionEnd| seen.lock().unwrap().push(end.reason));
-        (MemorySessions::new(Limits { observer, ..limits }), ends)
+        (
+            MemorySessions::new(Limits {
+                observer,
+                ..limits.clone()
+            }),
+            ends,
+        )
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_used_session_outlives_its_idle_time_and_an_idle_one_does_not() {
-        let (sessions, ends) = counting(Limits::default());
+        let (sessions, ends) = counting(&Limits::default());
         let me = Principal::new("me");
         let id = sessions.create(session("me")).await.unwrap();
         for _ in 0..10 {
-            tokio::time::advance(Duration::from_secs(1800)).await;
+            tokio::time::advance(Duration::from_mins(30)).await;
             assert!(sessions.touch(&id, &me).await.unwrap().is_some());
         }
-        tokio::time::advance(Duration::from_secs(3600)).await;
+        tokio::time::advance(Duration::from_hours(1)).await;
         assert!(sessions.touch(&id, &me).await.unwrap().is_none());
         assert!(sessions.touch(&id, &me).await.unwrap().is_none());
         sessions.sweep().await;
@@ -279,10 +285,10 @@ mod tests {
             lifetime: Duration::from_secs(5000),
             ..Limits::default()
         };
-        let (sessions, ends) = counting(limits);
+        let (sessions, ends) = counting(&limits);
         let me = Principal::new("me");
         let id = sessions.create(session("me")).await.unwrap();
-        tokio::time::advance(Duration::from_secs(3000)).await;
+        tokio::time::advance(Duration::from_mins(50)).await;
         assert!(sessions.touch(&id, &me).await.unwrap().is_some());
         tokio::time::advance(Duration::from_secs(2000)).await;
         sessions.sweep().await;
@@ -292,7 +298,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn to_others_a_session_does_not_exist() {
-        let (sessions, ends) = counting(Limits::default());
+        let (sessions, ends) = counting(&Limits::default());
         let id = sessions.create(session("me")).await.unwrap();
         let other = Principal::new("other");
         let change = SessionChange::Subscribe("note:///1".into());
@@ -315,7 +321,7 @@ mod tests {
             sessions_max: 2,
             ..Limits::default()
         };
-        let (sessions, ends) = counting(limits);
+        let (sessions, ends) = counting(&limits);
         let first = sessions.create(session("a")).await.unwrap();
         tokio::time::advance(Duration::from_secs(30)).await;
         sessions.create(session("b")).await.unwrap();
@@ -345,12 +351,12 @@ mod tests {
             per_principal_max: 1,
             ..Limits::default()
         };
-        let (sessions, _) = counting(limits);
+        let (sessions, _) = counting(&limits);
         let other = sessions.create(session("other")).await.unwrap();
-        tokio::time::advance(Duration::from_secs(600)).await;
+        tokio::time::advance(Duration::from_mins(10)).await;
         sessions.create(session("me")).await.unwrap();
         assert!(sessions.create(session("me")).await.is_err());
-        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
         sessions.create(session("me")).await.unwrap();
         assert!(
             sessions

@@ -1,6 +1,11 @@
 //! The transport over real sockets: both eras, sessions, streams, and what goes wrong with them.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test ends there")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends there"
+)]
 
 mod dispatch;
 mod modern;

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what `make check` needs beside Rust into .tools, with pinned versions: cargo-deny, built from
-# crates.io in about two minutes, and typos, a ready binary from PyPI. What is there already is left alone.
+# crates.io in about two minutes, and typos, a ready binary from PyPI. What is there already is left alone; what
+# the system lacks for it is installed with apt-get (packages.sh).
 set -eu
 
 cargo_deny=0.20.2
@@ -14,6 +15,8 @@ fail() {
     printf 'check tools: %s\n' "$*" >&2
     exit 1
 }
+
+. "$root/scripts/packages.sh"
 
 mkdir -p "$tools/bin"
 if command -v flock >/dev/null; then
@@ -35,9 +38,13 @@ if [ "$("$tools/typos/bin/typos" --version 2>/dev/null || true)" = "typos-cli $t
     say "typos is current"
 else
     python=${PYTHON:-python3}
-    command -v "$python" >/dev/null || fail "$python is missing; install Python 3.11 or newer (or set PYTHON)"
+    need python3-venv "$python" -c 'import ensurepip, venv'
     say "installing typos $typos with pip into $tools/typos"
     rm -rf "$tools/typos"
-    PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
-        --only-binary :all: --target "$tools/typos" "typos==$typos" || fail "pip install failed; its messages are above"
+    "$python" -m venv "$tools/typos" || fail "python -m venv failed; its messages are above"
+    "$tools/typos/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
+        --only-binary :all: "typos==$typos" || fail "pip install failed; its messages are above"
 fi
+
+# The session in the README is run.
+need curl command -v curl

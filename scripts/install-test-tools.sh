@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the tests need beside Rust into .tools (TEST_TOOLS names another folder): the official MCP
 # conformance suite and the Node.js it wants, the official MCP clients, schemathesis. Versions are pinned in
-# crates/mcp-notes/tests/clients; what is there already and current is left alone. Afterwards .tools/bin has
-# node, conformance, python and schemathesis.
+# crates/mcp-notes/tests/clients; what is there already and current is left alone, and what the system lacks for
+# it is installed with apt-get (packages.sh). Afterwards .tools/bin has node, conformance, python and schemathesis.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -16,6 +16,8 @@ fail() {
     exit 1
 }
 
+. "$root/scripts/packages.sh"
+
 # The stamp of a part: its pins, this script, and the folder, because environments hold their own path.
 stamp_of() { { cat "$@" "$root/scripts/install-test-tools.sh" && printf '%s\n' "$tools"; } | cksum; }
 is_current() { [ -f "$tools/$1.stamp" ] && [ "$(cat "$tools/$1.stamp")" = "$2" ]; }
@@ -26,7 +28,7 @@ install_npm() {
         say "npm packages are current"
         return
     fi
-    command -v npm >/dev/null || fail "npm is missing; install Node.js 20 or newer with npm"
+    need npm command -v npm
     say "installing with npm into $tools/npm:"
     sed -n 's/^    "\([^"]*\)": "\([0-9][^"]*\)",\{0,1\}$/    \1 \2/p' "$pins/package.json"
     rm -f "$tools/npm.stamp"
@@ -58,11 +60,9 @@ install_python() {
         return
     fi
     python=${PYTHON:-python3}
-    command -v "$python" >/dev/null || fail "$python is missing; install Python 3.11 or newer (or set PYTHON)"
+    need python3-venv "$python" -c 'import ensurepip, venv'
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "$("$python" --version) is too old; install Python 3.11 or newer (or set PYTHON)"
-    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
-        fail "$python cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv"
     say "installing with pip into $tools/python: $(sed -n 's/^\(mcp\|schemathesis\)==/\1 /p' "$pins/requirements.txt" | paste -sd ' ' -) and what they need"
     rm -rf "$tools/python.stamp" "$tools/python"
     "$python" -m venv "$tools/python" || fail "python -m venv failed; its messages are above"
@@ -86,5 +86,7 @@ if command -v flock >/dev/null; then
     exec 9>"$tools/lock"
     flock 9
 fi
+# The session in the README is run.
+need curl command -v curl
 install_npm
 install_python

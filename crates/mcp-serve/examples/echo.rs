@@ -37,6 +37,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let echo = Echo {
         tools: Arc::new(Echo::tool_router()),
     };
-    serve(move || echo.clone(), axum::Router::new(), Config::default()).await?;
-    Ok(())
+    let drained = serve(move || echo.clone(), axum::Router::new(), Config::default()).await?;
+    if drained.is_clean() {
+        Ok(())
+    } else {
+        Err("the server ended before every request was answered".into())
+    }
 }

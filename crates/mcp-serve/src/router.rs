@@ -50,7 +50,7 @@ use crate::{
     guard::{self, Cors},
     health::{Answer, Health},
     lifecycle::Lifecycle,
-    server::Busy,
+    server::Exchange,
     telemetry::{AccessLine, AccessNote, RequestIds, RouteName, TraceParent, X_REQUEST_ID},
     transport::Transport,
 };
@@ -123,12 +123,12 @@ where
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Answers one request. `busy` keeps its connection from counting as idle until the last byte
-    /// of the answer is written.
+    /// Answers one request. `exchange` keeps its connection from counting as idle until the last
+    /// byte of the answer is written.
     pub(crate) async fn handle<B>(
         self: Arc<Self>,
         request: http::Request<B>,
-        busy: Busy,
+        exchange: Arc<Exchange>,
     ) -> Response<Tracked>
     where
         B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
@@ -177,7 +177,7 @@ where
         if let Some(path) = response.extensions_mut().remove::<MatchedPath>() {
             line.route = RouteName::Matched(path);
         }
-        response.map(|body| Tracked::new(body, line, busy))
+        response.map(|body| Tracked::new(body, line, exchange, version))
     }
 
     fn route(&self, path: &str) -> Route {

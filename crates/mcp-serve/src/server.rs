@@ -2,6 +2,7 @@
 
 mod activity;
 mod connection;
+mod exchange;
 mod inbound;
 mod socket;
 
@@ -21,11 +22,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
     signal::unix::{Signal, SignalKind, signal},
     sync::{Semaphore, oneshot},
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
-pub(crate) use self::activity::Busy;
 use self::connection::{End, Shared};
+pub(crate) use self::exchange::{Chunk, Exchange};
 use crate::{
     config::{Config, Drain},
     health::Health,
@@ -87,7 +88,6 @@ pub struct Server<F> {
     name: String,
     version: String,
     connections_max: usize,
-    sessions: Arc<dyn crate::session::SessionStore>,
     health: Arc<Health>,
     shared: Arc<Shared<F>>,
 }
@@ -101,6 +101,7 @@ impl<F> std::fmt::Debug for Server<F> {
 }
 
 /// How a server ended.
+#[must_use = "it tells whether requests were cut off"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
@@ -158,9 +159,9 @@ where
             name: config.name.clone(),
             version: config.version.clone(),
             connections_max: affordable(config.limits.connections_max),
-            sessions: config.sessions.clone(),
             health: health.clone(),
             shared: Arc::new(Shared {
+                cut: Arc::new(AtomicUsize::new(0)),
                 limits: config.limits.clone(),
                 drain: config.drain.clone(),
                 lifecycle: lifecycle.clone(),
@@ -209,12 +210,8 @@ where
         self.announce();
         let lifecycle = self.shared.lifecycle.clone();
         let drain = self.shared.drain.clone();
-        lifecycle
-            .tasks
-            .spawn(sweep(self.sessions.clone(), lifecycle.clone()));
         let door = Door {
             open: Arc::new(AtomicUsize::new(0)),
-            cut: Arc::new(AtomicUsize::new(0)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
         };
 
@@ -243,7 +240,7 @@ where
         drop(self.listener);
         let open = door.open.load(Ordering::Relaxed);
         tracing::info!(connections = open, "draining");
-        Ok(finish(&lifecycle, &drain, &door, begun).await)
+        Ok(finish(&lifecycle, &drain, &self.shared.cut, begun).await)
     }
 
     fn announce(&self) {
@@ -297,11 +294,10 @@ where
             return;
         }
         let place = Place(door.open.clone());
-        let cut = door.cut.clone();
         let shared = self.shared.clone();
         self.shared.lifecycle.tasks.spawn(async move {
             if let End::Cut(requests) = connection::serve(stream, &shared).await {
-                cut.fetch_add(requests as usize, Ordering::Relaxed);
+                shared.cut.fetch_add(requests as usize, Ordering::Relaxed);
             }
             drop(place);
         });
@@ -309,7 +305,12 @@ where
 }
 
 /// Waits for what is under way, and after the limit ends it.
-async fn finish(lifecycle: &Lifecycle, drain: &Drain, door: &Door, begun: Instant) -> Drained {
+async fn finish(
+    lifecycle: &Lifecycle,
+    drain: &Drain,
+    cut: &AtomicUsize,
+    begun: Instant,
+) -> Drained {
     lifecycle.tasks.close();
     tokio::select! {
         () = lifecycle.tasks.wait() => {}
@@ -325,7 +326,7 @@ async fn finish(lifecycle: &Lifecycle, drain: &Drain, door: &Door, begun: Instan
     }
     let drained = Drained {
         took: begun.elapsed(),
-        requests_cut: door.cut.load(Ordering::Relaxed),
+        requests_cut: cut.load(Ordering::Relaxed),
         tasks_left: lifecycle.tasks.len(),
     };
     let took_ms = u64::try_from(drained.took.as_millis()).unwrap_or(u64::MAX);
@@ -348,7 +349,6 @@ const REFUSALS_MAX: usize = 128;
 /// Who is inside, and how many are being turned away.
 struct Door {
     open: Arc<AtomicUsize>,
-    cut: Arc<AtomicUsize>,
     refusals: Arc<Semaphore>,
 }
 
@@ -404,18 +404,4 @@ fn files_max() -> Option<usize> {
         .lines()
         .find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
-}
-
-/// Ends expired sessions now and then.
-async fn sweep(sessions: Arc<dyn crate::session::SessionStore>, lifecycle: Lifecycle) {
-    const EVERY: Duration = Duration::from_secs(30);
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let sweeping = async {
-        loop {
-            ticks.tick().await;
-            sessions.sweep().await;
-        }
-    };
-    lifecycle.soft.run_until_cancelled(sweeping).await;
 }

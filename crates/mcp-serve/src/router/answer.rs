@@ -2,19 +2,24 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use axum::body::Body;
-use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Response, StatusCode,
+    HeaderName, HeaderValue, Response, StatusCode, Version,
     header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use serde_json::json;
 
-use crate::{auth::AuthError, guard::Refusal, server::Busy, telemetry::AccessLine};
+use crate::{
+    auth::AuthError,
+    guard::Refusal,
+    server::{Chunk, Exchange},
+    telemetry::AccessLine,
+};
 
 /// How errors are written: as a JSON-RPC error without `id` on the MCP paths (the id of a request
 /// that was not read is unknown), as a problem document (RFC 9457) elsewhere.
@@ -132,44 +137,61 @@ pub(super) fn json_response(
     response
 }
 
-/// The body of every answer. It counts its bytes, and when it is dropped the request is over: the
-/// access line is written and the connection is idle.
+/// The body of every answer. It counts its bytes, and when it is dropped the access line is written.
 pub(crate) struct Tracked {
     inner: Body,
     line: AccessLine,
-    busy: Busy,
+    exchange: Arc<Exchange>,
+    /// Whether the end waits until everything before it is taken. Within HTTP/2 an answer whose end
+    /// the connection has cannot be taken back any more, however long its window stays shut.
+    end_waits: bool,
+    ended: bool,
 }
 
 impl Tracked {
-    pub(super) fn new(inner: Body, line: AccessLine, mut busy: Busy) -> Self {
-        busy.owe();
-        Self { inner, line, busy }
+    pub(super) fn new(
+        inner: Body,
+        line: AccessLine,
+        exchange: Arc<Exchange>,
+        version: Version,
+    ) -> Self {
+        Self {
+            inner,
+            line,
+            exchange,
+            end_waits: version >= Version::HTTP_2,
+            ended: false,
+        }
     }
 }
 
 impl HttpBody for Tracked {
-    type Data = Bytes;
+    type Data = Chunk;
     type Error = axum::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                let bytes = frame.data_ref().map_or(0, Bytes::len);
-                self.line.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
-                self.busy.owe();
+    ) -> Poll<Option<Result<Frame<Chunk>, axum::Error>>> {
+        if !self.ended {
+            if let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                let bytes = frame.as_ref().ok().and_then(Frame::data_ref);
+                self.line.bytes += bytes.map_or(0, |bytes| bytes.len() as u64);
+                let exchange = self.exchange.clone();
+                let frame = frame.map(|frame| frame.map_data(|bytes| exchange.chunk(bytes)));
+                return Poll::Ready(Some(frame));
             }
-            Poll::Pending => self.busy.settle(),
-            Poll::Ready(_) => {}
+            self.ended = true;
         }
-        polled
+        if self.end_waits {
+            ready!(self.exchange.poll_taken(cx));
+        }
+        Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        let waits = self.end_waits && self.exchange.is_unsent();
+        !waits && (self.ended || self.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

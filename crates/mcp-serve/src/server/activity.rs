@@ -1,10 +1,7 @@
 //! What one connection is doing and since when, and how long it may go on like that.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -22,8 +19,14 @@ pub(crate) struct Activity {
     head_since: AtomicU64,
     stalled_since: AtomicU64,
     unread: AtomicBool,
-    owed: AtomicU32,
-    owed_since: AtomicU64,
+}
+
+/// The wish that a connection ends: since when, and how long it has for it when no request is under
+/// way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leave {
+    pub(super) since: Instant,
+    pub(super) grace: Duration,
 }
 
 impl Activity {
@@ -37,12 +40,11 @@ impl Activity {
             head_since: AtomicU64::new(1),
             stalled_since: AtomicU64::new(0),
             unread: AtomicBool::new(false),
-            owed: AtomicU32::new(0),
-            owed_since: AtomicU64::new(0),
         }
     }
 
-    fn now(&self) -> u64 {
+    /// The time by the clock of this connection.
+    pub(super) fn now(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
 
@@ -69,15 +71,24 @@ impl Activity {
         }
     }
 
-    /// A request has begun; it is over when the guard is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> Busy {
+    /// So long after `since`, a time by the clock of this connection.
+    pub(super) fn after(&self, since: u64, limit: Duration) -> Option<Instant> {
+        self.begun
+            .checked_add(Duration::from_millis(since.saturating_sub(1)))?
+            .checked_add(limit)
+    }
+
+    /// A request has begun.
+    pub(super) fn begin(&self) {
         self.requests.fetch_add(1, Relaxed);
         self.head_since.store(0, Relaxed);
         self.served.store(true, Relaxed);
-        Busy {
-            activity: self.clone(),
-            owed: false,
-        }
+    }
+
+    /// A request is over: the connection has taken all of its answer.
+    pub(super) fn end(&self) {
+        self.idle_since.store(self.now(), Relaxed);
+        self.requests.fetch_sub(1, Relaxed);
     }
 
     /// A request was answered without reading all of its body.
@@ -95,26 +106,23 @@ impl Activity {
         self.requests.load(Relaxed)
     }
 
+    /// How many requests lose something of their answer if the connection ends now.
+    pub(super) fn unanswered(&self) -> u32 {
+        let is_stalled = self.stalled_since.load(Relaxed) != 0;
+        self.requests().max(u32::from(is_stalled))
+    }
+
     /// When the connection is to be closed if nothing changes until then. `None` while a request
-    /// is under way, which has deadlines of its own. `leave` is a time by which a connection
-    /// without a request must have ended anyway.
+    /// is under way, which has deadlines of its own.
     pub(super) fn deadline(
         &self,
         limits: &Limits,
         protocol: Protocol,
-        leave: Option<Instant>,
+        leave: Option<Leave>,
     ) -> Option<Instant> {
-        let after = |since: u64, limit: Duration| {
-            self.begun
-                .checked_add(Duration::from_millis(since - 1))?
-                .checked_add(limit)
-        };
         let stalled = self.stalled_since.load(Relaxed);
         if stalled != 0 {
-            return after(stalled, limits.write_stall);
-        }
-        if self.owed.load(Relaxed) > 0 {
-            return after(self.owed_since.load(Relaxed).max(1), limits.write_stall);
+            return self.after(stalled, limits.write_stall);
         }
         if self.requests.load(Relaxed) > 0 {
             return None;
@@ -122,7 +130,7 @@ impl Activity {
         let head = self.head_since.load(Relaxed);
         // HTTP/2 has frames outside requests, pings for one, so bytes are no head there.
         let deadline = if head != 0 && protocol == Protocol::Http1 {
-            after(head, limits.header_read)
+            self.after(head, limits.header_read)
         } else {
             let served = self.served.load(Relaxed);
             let idle = if served {
@@ -130,8 +138,13 @@ impl Activity {
             } else {
                 limits.header_read
             };
-            after(self.idle_since.load(Relaxed), idle)
+            self.after(self.idle_since.load(Relaxed), idle)
         };
+        // What the last request left in the buffers gets the grace too.
+        let leave = leave.and_then(|leave| {
+            let idle = self.after(self.idle_since.load(Relaxed), leave.grace)?;
+            Some(idle.max(leave.since + leave.grace))
+        });
         leave.into_iter().chain(deadline).min()
     }
 }
@@ -141,38 +154,4 @@ impl Activity {
 pub(super) enum Protocol {
     Http1,
     Http2,
-}
-
-/// A request under way on a connection.
-pub(crate) struct Busy {
-    activity: Arc<Activity>,
-    owed: bool,
-}
-
-impl Busy {
-    /// There are bytes of the answer that the connection has not taken yet. Within HTTP/2 a peer
-    /// can read the connection and still keep the window of one answer shut.
-    pub(crate) fn owe(&mut self) {
-        self.activity.owed_since.store(self.activity.now(), Relaxed);
-        if !self.owed {
-            self.owed = true;
-            self.activity.owed.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// The connection has taken all that there is so far.
-    pub(crate) fn settle(&mut self) {
-        if self.owed {
-            self.owed = false;
-            self.activity.owed.fetch_sub(1, Relaxed);
-        }
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.settle();
-        self.activity.idle_since.store(self.activity.now(), Relaxed);
-        self.activity.requests.fetch_sub(1, Relaxed);
-    }
 }

@@ -5,7 +5,10 @@ use std::{
     future::poll_fn,
     io,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -17,22 +20,20 @@ use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulConnection,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rmcp::ServerHandler;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{Instant, sleep_until, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    activity::{Activity, Protocol},
+    activity::{Activity, Leave, Protocol},
+    exchange::{Exchange, unless_stalled},
     inbound::Inbound,
-    socket::Opening,
+    socket::{Opening, Socket},
 };
 use crate::{
     config::{Drain, Limits},
@@ -42,6 +43,8 @@ use crate::{
 
 /// What all connections of a server share.
 pub(super) struct Shared<F> {
+    /// How many requests got no full answer because the server ended.
+    pub(super) cut: Arc<AtomicUsize>,
     pub(super) router: Arc<Router<F>>,
     pub(super) limits: Limits,
     pub(super) drain: Drain,
@@ -73,39 +76,64 @@ where
         return End::Regular;
     };
     let activity = Arc::new(Activity::new());
-    let io = TokioIo::new(opening.into_socket(stream, activity.clone()));
-    let limits = &shared.limits;
-    match protocol {
-        Protocol::Http1 => {
-            let service = service_fn(|request: Request<Incoming>| {
-                let request = request.map(|body| Inbound::new(body, activity.clone()));
-                let answer = shared.router.clone().handle(request, activity.begin());
-                async { Ok::<_, Infallible>(answer.await) }
-            });
-            let mut conn = http1_builder(limits).serve_connection(io, service);
-            let end = drive(Pin::new(&mut conn), &activity, protocol, shared).await;
-            let rest = conn.into_parts().io.into_inner();
-            let may_still_send = end == End::Broken || activity.left_unread();
-            if may_still_send
-                && matches!(end, End::Regular | End::Broken)
-                && let Some(stream) = rest.into_open_stream()
-            {
-                linger(stream).await;
-            }
-            end
-        }
-        Protocol::Http2 => {
-            let executor = Tracked(shared.lifecycle.tasks.clone());
-            let router = shared.router.clone();
-            let begun = activity.clone();
-            let service = service_fn(move |request| {
-                let answer = router.clone().handle(request, begun.begin());
-                async { Ok::<_, Infallible>(answer.await) }
-            });
-            let conn = http2_builder(limits, executor).serve_connection(io, service);
-            drive(pin!(conn), &activity, protocol, shared).await
-        }
+    let mut socket = opening.into_socket(stream, activity.clone());
+    let end = match protocol {
+        Protocol::Http1 => serve_http1(&mut socket, &activity, shared).await,
+        Protocol::Http2 => serve_http2(&mut socket, &activity, shared).await,
+    };
+    let may_still_send =
+        protocol == Protocol::Http2 || end == End::Broken || activity.left_unread();
+    if may_still_send
+        && matches!(end, End::Regular | End::Broken)
+        && let Some(stream) = socket.into_open_stream()
+    {
+        linger(stream).await;
     }
+    end
+}
+
+async fn serve_http1<H, F>(socket: &mut Socket, activity: &Arc<Activity>, shared: &Shared<F>) -> End
+where
+    H: ServerHandler,
+    F: Fn() -> H + Send + Sync + 'static,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let request = request.map(|body| Inbound::new(body, activity.clone()));
+        let answer = (shared.router.clone()).handle(request, Exchange::begin(activity));
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let builder = http1_builder(&shared.limits);
+    let conn = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let stop = |conn: Pin<&mut _>| http1::Connection::graceful_shutdown(conn);
+    drive(conn, stop, activity, Protocol::Http1, shared).await
+}
+
+async fn serve_http2<H, F>(socket: &mut Socket, activity: &Arc<Activity>, shared: &Shared<F>) -> End
+where
+    H: ServerHandler,
+    F: Fn() -> H + Send + Sync + 'static,
+{
+    let streams = Streams {
+        next: Arc::default(),
+        cut: shared.cut.clone(),
+        lifecycle: shared.lifecycle.clone(),
+        write_stall: shared.limits.write_stall,
+    };
+    let (next, router, begun) = (
+        streams.next.clone(),
+        shared.router.clone(),
+        activity.clone(),
+    );
+    let service = service_fn(move |request| {
+        let exchange = Exchange::begin(&begun);
+        *next.lock().unwrap_or_else(PoisonError::into_inner) = Some(exchange.clone());
+        let answer = router.clone().handle(request, exchange);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let builder = http2_builder(&shared.limits, streams);
+    let conn = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let stop = |conn: Pin<&mut _>| http2::Connection::graceful_shutdown(conn);
+    drive(conn, stop, activity, Protocol::Http2, shared).await
 }
 
 /// The first bytes, within their deadlines; `None` when there is nothing to serve.
@@ -141,7 +169,7 @@ fn http1_builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-fn http2_builder(limits: &Limits, executor: Tracked) -> http2::Builder<Tracked> {
+fn http2_builder(limits: &Limits, executor: Streams) -> http2::Builder<Streams> {
     const PING: Duration = Duration::from_secs(20);
     const SEND_BUFFER_BYTES: usize = 64 << 10;
     let mut builder = http2::Builder::new(executor);
@@ -155,16 +183,42 @@ fn http2_builder(limits: &Limits, executor: Tracked) -> http2::Builder<Tracked> 
     builder
 }
 
-/// Spawns the streams of HTTP/2 connections where the drain waits for them.
+/// Spawns the streams of one HTTP/2 connection where the drain waits for them. A stream whose peer
+/// takes nothing of its answer is reset, and those beside it go on.
 #[derive(Clone)]
-struct Tracked(TaskTracker);
+struct Streams {
+    /// The request that the connection has just handed over; its stream is spawned next.
+    next: Arc<Mutex<Option<Arc<Exchange>>>>,
+    cut: Arc<AtomicUsize>,
+    lifecycle: Lifecycle,
+    write_stall: Duration,
+}
 
-impl<Fut> hyper::rt::Executor<Fut> for Tracked
+impl<Fut> hyper::rt::Executor<Fut> for Streams
 where
     Fut: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, future: Fut) {
-        self.0.spawn(future);
+        let next = self
+            .next
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(exchange) = next else {
+            self.lifecycle.tasks.spawn(future);
+            return;
+        };
+        let (cut, soft, limit) = (
+            self.cut.clone(),
+            self.lifecycle.soft.clone(),
+            self.write_stall,
+        );
+        self.lifecycle.tasks.spawn(async move {
+            let output = unless_stalled(future, &exchange, limit).await;
+            if output.is_none() && soft.is_cancelled() {
+                cut.fetch_add(1, Ordering::Relaxed);
+            }
+        });
     }
 }
 
@@ -182,12 +236,13 @@ async fn signal(token: &CancellationToken, signal: Signal) -> Signal {
 /// Polls a connection until it is over, one of its deadlines has passed, or the server ends.
 async fn drive<C, F>(
     mut conn: Pin<&mut C>,
+    stop: impl Fn(Pin<&mut C>),
     activity: &Activity,
     protocol: Protocol,
     shared: &Shared<F>,
 ) -> End
 where
-    C: GracefulConnection,
+    C: Future<Output = hyper::Result<()>>,
 {
     // Tokens lock when they are polled. Within this set they are polled only when they fire, and
     // not with every packet.
@@ -196,25 +251,29 @@ where
     signals.push(signal(&shared.lifecycle.hard, Signal::Hard));
     let far = Instant::now() + Duration::from_hours(1);
     let mut timer = pin!(sleep_until(far));
-    let mut leave_at = None;
+    let mut leave = None;
     let mut cut_at = None;
     poll_fn(|cx| {
         while let Poll::Ready(Some(signal)) = signals.poll_next_unpin(cx) {
             match signal {
                 Signal::Soft => {
-                    conn.as_mut().graceful_shutdown();
-                    leave_at = Some(Instant::now() + shared.drain.grace);
+                    stop(conn.as_mut());
+                    leave = Some(Leave {
+                        since: Instant::now(),
+                        grace: shared.drain.grace,
+                    });
                 }
                 Signal::Hard => cut_at = Some(Instant::now() + shared.drain.grace),
             }
         }
+        let was_busy = activity.requests() > 0;
         match conn.as_mut().poll(cx) {
             Poll::Ready(Ok(())) => return Poll::Ready(End::Regular),
             Poll::Ready(Err(_)) => return Poll::Ready(End::Broken),
             Poll::Pending => {}
         }
         loop {
-            let deadline = activity.deadline(&shared.limits, protocol, leave_at);
+            let deadline = activity.deadline(&shared.limits, protocol, leave);
             let deadline = deadline.into_iter().chain(cut_at).min();
             // A deadline that moves away, as it does with every request, costs no timer: the timer
             // fires too early and is set anew.
@@ -228,10 +287,19 @@ where
             }
             let now = Instant::now();
             if cut_at.is_some_and(|cut| cut <= now) {
-                return Poll::Ready(End::Cut(activity.requests()));
+                return Poll::Ready(End::Cut(activity.unanswered()));
             }
             match deadline {
-                Some(deadline) if deadline <= now => return Poll::Ready(End::Deadline),
+                // What a stream left while the connection was polled is not written yet.
+                Some(deadline) if deadline <= now && was_busy && activity.requests() == 0 => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Some(deadline) if deadline <= now => {
+                    let cut = activity.unanswered();
+                    let is_cut = leave.is_some() && cut > 0;
+                    return Poll::Ready(if is_cut { End::Cut(cut) } else { End::Deadline });
+                }
                 Some(deadline) => timer.as_mut().reset(deadline),
                 None => timer.as_mut().reset(now + Duration::from_hours(1)),
             }

@@ -1,24 +1,49 @@
 //! HTTP/2 without TLS, by prior knowledge: the same guard, the same routes, the same drain.
 
+use std::time::{Duration, Instant};
+
 use axum::{Router, routing};
 use bytes::Bytes;
-use http::{Request, Version, header::HOST};
+use http::{Request, Response, Version, header::HOST};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2::SendRequest;
+use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mcp_serve::{Config, config::AllowedHosts, test_util::TestServer};
 use tokio::net::TcpStream;
 
 use super::edge::start;
 
+const SOON: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(10);
+const BIG: usize = 2 << 20;
+
 async fn connect(server: &TestServer) -> SendRequest<Full<Bytes>> {
+    connect_with_window(server, (1 << 16) - 1).await
+}
+
+/// A connection that takes so many bytes of an answer before the test reads them.
+async fn connect_with_window(server: &TestServer, bytes: u32) -> SendRequest<Full<Bytes>> {
     let stream = TcpStream::connect(server.addr()).await.unwrap();
-    let io = TokioIo::new(stream);
-    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(bytes)
+        .handshake(TokioIo::new(stream))
         .await
         .unwrap();
     tokio::spawn(connection);
     sender
+}
+
+/// Asks for `path` and reads the head of the answer alone.
+async fn ask(
+    sender: &mut SendRequest<Full<Bytes>>,
+    server: &TestServer,
+    path: &str,
+) -> Response<Incoming> {
+    let request = Request::get(format!("{}{path}", server.url()));
+    let request = request.body(Full::default()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    response
 }
 
 async fn get(
@@ -40,7 +65,9 @@ async fn get(
 }
 
 fn routes() -> Router {
-    Router::new().route("/hello", routing::get(|| async { "hello" }))
+    Router::new()
+        .route("/hello", routing::get(|| async { "hello" }))
+        .route("/big", routing::get(|| async { vec![b'x'; BIG] }))
 }
 
 #[tokio::test]
@@ -128,22 +155,68 @@ async fn a_connection_without_requests_is_closed() {
 #[tokio::test]
 async fn a_reader_that_keeps_its_window_shut_is_cut_off() {
     let mut config = Config::default();
-    config.limits.write_stall = std::time::Duration::from_millis(200);
+    config.limits.write_stall = 2 * SOON;
     let server = start(routes(), config).await;
-    let stream = TcpStream::connect(server.addr()).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(0)
-        .handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    let request = Request::get(format!("{}/hello", server.url()));
-    let request = request.body(Full::<Bytes>::default()).unwrap();
-    let response = sender.send_request(request).await.unwrap();
-    assert_eq!(response.status(), 200);
-    let body = tokio::time::timeout(
-        std::time::Duration::from_secs(10),
-        response.into_body().collect(),
-    );
+    let mut sender = connect_with_window(&server, 0).await;
+    let response = ask(&mut sender, &server, "/hello").await;
+    let body = tokio::time::timeout(PATIENCE, response.into_body().collect());
     assert!(body.await.expect("the answer is kept for ever").is_err());
+}
+
+#[tokio::test]
+async fn a_stalled_answer_ends_alone() {
+    let mut config = Config::default();
+    config.limits.write_stall = 5 * SOON;
+    let server = start(routes(), config).await;
+    let mut sender = connect_with_window(&server, 16 << 10).await;
+    let stalled = ask(&mut sender, &server, "/big").await;
+    let idle = server.lifecycle().tasks.len() - 1;
+    // The others are answered all the while, and more of them than the time for a stall lasts.
+    let begun = Instant::now();
+    while server.lifecycle().tasks.len() > idle {
+        let hello = ask(&mut sender, &server, "/hello").await;
+        hello.into_body().collect().await.unwrap();
+        assert!(begun.elapsed() < PATIENCE, "the stalled answer is kept");
+        tokio::time::sleep(SOON / 4).await;
+    }
+    assert!(begun.elapsed() >= 4 * SOON);
+    assert!(stalled.into_body().collect().await.is_err());
+    let hello = ask(&mut sender, &server, "/hello").await;
+    let hello = hello.into_body().collect().await.unwrap();
+    assert_eq!(hello.to_bytes(), "hello");
+}
+
+#[tokio::test]
+async fn a_slow_reader_gets_everything_whatever_ends_meanwhile() {
+    let mut config = Config::default();
+    config.limits.keep_alive_idle = SOON;
+    config.drain.grace = SOON;
+    let mut server = start(routes(), config).await;
+    let mut sender = connect_with_window(&server, 16 << 10).await;
+    let mut body = ask(&mut sender, &server, "/big").await.into_body();
+    // The whole answer is in the hands of HTTP/2 by now. It outlives the idle time and the grace.
+    tokio::time::sleep(3 * SOON).await;
+    server.begin_stop();
+    tokio::time::sleep(3 * SOON).await;
+    let mut total = 0;
+    while let Some(frame) = body.frame().await {
+        total += frame.unwrap().data_ref().map_or(0, Bytes::len);
+    }
+    assert_eq!(total, BIG);
+    let drained = server.stop().await;
+    assert!(drained.is_clean(), "{drained:?}");
+    assert!(drained.took < PATIENCE, "{drained:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_cut_at_the_limit_and_counted() {
+    let mut config = Config::default();
+    config.drain.limit = SOON;
+    config.drain.grace = SOON;
+    let server = start(routes(), config).await;
+    let mut sender = connect_with_window(&server, 16 << 10).await;
+    let unread = ask(&mut sender, &server, "/big").await;
+    let drained = server.stop().await;
+    assert_eq!((drained.requests_cut, drained.tasks_left), (1, 0));
+    assert!(unread.into_body().collect().await.is_err());
 }

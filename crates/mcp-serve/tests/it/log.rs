@@ -89,7 +89,7 @@ async fn every_request_has_one_line_with_the_template_of_its_route() {
         .request("POST", "/mcp/", &[("Host", "evil.example")], b"")
         .await
         .unwrap();
-    server.stop().await;
+    assert!(server.stop().await.is_clean());
 
     let access = lines.access();
     assert_eq!(access.len(), 3, "{access:?}");
@@ -156,7 +156,7 @@ async fn no_query_body_token_or_session_reaches_the_log() {
             .await
             .unwrap();
     }
-    server.stop().await;
+    assert!(server.stop().await.is_clean());
     let text = lines.text();
     assert_eq!(lines.access().len(), 3);
     let ours = text

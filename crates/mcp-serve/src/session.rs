@@ -144,7 +144,6 @@ pub struct SessionEnd {
 
 /// Bounds of the sessions of one server.
 #[derive(Clone)]
-#[non_exhaustive]
 pub struct Limits {
     /// A session that is not used for so long ends. Default 3600 s.
     pub idle: Duration,

@@ -33,11 +33,15 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use rmcp::{
     ServerHandler,
-    model::{ErrorData, Implementation, ProtocolVersion, ServerCapabilities},
+    model::{ErrorData, ProtocolVersion, RequestId, ServerCapabilities},
 };
 
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
 use self::{
-    calls::{Calls, LiveStreams, Logs},
+    answer::Side,
+    calls::{Calls, Listeners, LiveStreams, Logs},
     converse::{Asked, Conversation},
     envelope::Incoming,
     method::Era,
@@ -48,6 +52,8 @@ use crate::{
     auth::Principal, events::Events, lifecycle::Lifecycle, session::SessionStore,
     telemetry::AccessNote,
 };
+
+pub use self::answer::CacheHints;
 
 /// The revisions that are served, oldest first.
 pub const REVISIONS: [ProtocolVersion; 4] = [
@@ -64,9 +70,10 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// Most messages in a batch, which only revision 2025-03-26 knows. Default 50.
     pub batch_max: usize,
-    /// A request that is not answered by then ends with an error. Default 60 s.
+    /// A request that is worked on while its connection waits ends with an error by then: those of
+    /// 2026-07-28 whose answer cannot stream, and lists of the older revisions. Default 60 s.
     pub request_deadline: Duration,
-    /// A request that may send messages before its answer ends by then. Default 300 s.
+    /// Any other request ends with an error by then. Default 300 s.
     pub stream_deadline: Duration,
     /// Silence on a stream after which a comment keeps proxies from closing it. Default 15 s.
     pub keep_alive: Duration,
@@ -75,6 +82,12 @@ pub struct Settings {
     pub listen_max: Duration,
     /// Most resources that one `subscriptions/listen` may name. Default 256.
     pub listen_resources_max: usize,
+    /// Most streams of change notifications that one principal may have open. Default 256.
+    pub listens_per_principal_max: usize,
+    /// Most requests that may run at the same time in one session. Default 64.
+    pub calls_per_session_max: usize,
+    /// How long clients may keep lists that say nothing of it themselves.
+    pub cache_hints: CacheHints,
     /// Whether handlers may send requests (elicitation, sampling, roots) to clients of the older
     /// revisions. A server that never does saves work on each of their calls. Default true.
     pub server_requests: bool,
@@ -100,6 +113,9 @@ impl Default for Settings {
             keep_alive: Duration::from_secs(15),
             listen_max: Duration::from_hours(1),
             listen_resources_max: 256,
+            listens_per_principal_max: 256,
+            calls_per_session_max: 64,
+            cache_hints: CacheHints::default(),
             server_requests: true,
             enforce_schemas: true,
             audience: Arc::new(|principal| principal.key().into()),
@@ -139,7 +155,7 @@ pub struct Transport<F> {
     sessions: Arc<dyn SessionStore>,
     events: Arc<dyn Events>,
     lifecycle: Lifecycle,
-    server: Implementation,
+    side: Side,
     capabilities: ServerCapabilities,
     versions: Vec<ProtocolVersion>,
     /// The peer of requests whose handlers have nobody to talk to.
@@ -149,7 +165,13 @@ pub struct Transport<F> {
     calls: Arc<Calls>,
     logs: Arc<Logs>,
     live: Arc<LiveStreams>,
+    listeners: Arc<Listeners>,
+    /// Places for notifications that handlers are busy with.
+    notices: Arc<Semaphore>,
 }
+
+/// Notifications that handlers may be busy with at the same time.
+const NOTICES_MAX: usize = 256;
 
 /// The forms of an answer that a client takes.
 #[derive(Debug, Clone, Copy)]
@@ -183,10 +205,13 @@ where
         calls::sweep(&lifecycle, sessions.clone(), &logs);
         Self {
             factory,
+            side: Side {
+                server: info.server_info,
+                hints: settings.cache_hints,
+            },
             settings,
             sessions,
             events,
-            server: info.server_info,
             capabilities: info.capabilities,
             versions,
             silent: Conversation::silent(lifecycle.hard.child_token()),
@@ -195,6 +220,8 @@ where
             calls: Arc::default(),
             logs,
             live: Arc::default(),
+            listeners: Arc::default(),
+            notices: Arc::new(Semaphore::new(NOTICES_MAX)),
             lifecycle,
         }
     }
@@ -249,8 +276,11 @@ where
         };
         let incoming = match envelope::read(&body, self.settings.batch_max) {
             Ok(envelope::Body::One(incoming)) => incoming,
+            Ok(envelope::Body::Batch(_)) if self.lifecycle.soft.is_cancelled() => {
+                return draining(None);
+            }
             Ok(envelope::Body::Batch(batch)) => {
-                return self.batch(parts, principal, accepts, batch).await;
+                return self.batch(parts, principal, batch).await;
             }
             Err(malformed) => {
                 let id = malformed.id.as_ref();
@@ -258,6 +288,9 @@ where
             }
         };
         drop(body);
+        if let (Incoming::Request(call), true) = (&incoming, self.lifecycle.soft.is_cancelled()) {
+            return draining(Some(&call.id));
+        }
         match era(&incoming, &parts.headers) {
             Era::Modern => self.modern(parts, principal, accepts, incoming).await,
             Era::Legacy => self.legacy(parts, principal, accepts, incoming).await,
@@ -282,8 +315,9 @@ where
     }
 }
 
-/// PROTOCOL era rule: what names a modern revision is modern, and `server/discover` always is, so
-/// that a client which forgot its `_meta` is told that and not that it lacks a session.
+/// A request is modern when its `_meta` names a revision without sessions, or one that nobody knows,
+/// or its header does; and `server/discover` always is, so that a client which forgot its `_meta` is
+/// told that and not that it lacks a session.
 fn era(incoming: &Incoming, headers: &HeaderMap) -> Era {
     let meta = match incoming {
         Incoming::Request(call) => {
@@ -295,7 +329,11 @@ fn era(incoming: &Incoming, headers: &HeaderMap) -> Era {
         Incoming::Notification { params, .. } => Some(&params.meta),
         Incoming::Answer { .. } => None,
     };
-    let in_meta = meta.is_some_and(|meta| meta.contains_key(headers::META_VERSION));
+    let named = meta.and_then(|meta| meta.get(headers::META_VERSION));
+    let has_session = |it: &ProtocolVersion| {
+        it.has_initialize() && named.and_then(Value::as_str) == Some(it.as_str())
+    };
+    let in_meta = named.is_some() && !REVISIONS.iter().any(has_session);
     if in_meta || is_modern(headers) {
         Era::Modern
     } else {
@@ -352,6 +390,12 @@ fn accepts(headers: &HeaderMap) -> Accepts {
             sse: true,
         }
     }
+}
+
+/// What belongs to a running call still comes in while the server drains, new requests do not.
+fn draining(id: Option<&RequestId>) -> Response<Body> {
+    let error = ErrorData::internal_error("the server is shutting down", None);
+    answer::refuse_for_now(StatusCode::SERVICE_UNAVAILABLE, id, &error)
 }
 
 fn method_not_allowed(allow: &'static str) -> Response<Body> {

@@ -57,6 +57,60 @@ impl MemorySessions {
         }
     }
 
+    fn enter(
+        &self,
+        session: Session,
+        ends: &mut Vec<SessionEnd>,
+    ) -> Result<SessionId, SessionError> {
+        let id = SessionId::random()?;
+        let now = Instant::now();
+        let mut open = self.open();
+        if self.is_full_for(&open, &session.principal) {
+            self.end_expired(&mut open, now, ends);
+        }
+        if self.is_full_for(&open, &session.principal) {
+            let own_full = open.of(&session.principal) >= self.limits.per_principal_max;
+            let among = own_full.then_some(&session.principal);
+            let retry_after = self.limits.evict_idle;
+            let (victim, used) = open
+                .longest_idle(among)
+                .ok_or(SessionError::Full { retry_after })?;
+            let idle = now.duration_since(used);
+            if idle < self.limits.evict_idle {
+                let retry_after = self.limits.evict_idle.saturating_sub(idle);
+                return Err(SessionError::Full { retry_after });
+            }
+            ends.extend(open.remove(&victim, EndReason::Evicted, now));
+        }
+        *open
+            .per_principal
+            .entry(session.principal.clone())
+            .or_default() += 1;
+        let entry = Entry {
+            session: Arc::new(session),
+            created: now,
+            used: now,
+        };
+        open.entries.insert(id.clone(), entry);
+        Ok(id)
+    }
+
+    fn is_full_for(&self, open: &Open, principal: &Principal) -> bool {
+        open.of(principal) >= self.limits.per_principal_max
+            || open.entries.len() >= self.limits.sessions_max
+    }
+
+    fn end_expired(&self, open: &mut Open, now: Instant, ends: &mut Vec<SessionEnd>) {
+        let over: Vec<_> = open
+            .entries
+            .iter()
+            .filter_map(|(id, entry)| Some((id.clone(), self.ended(entry, now)?)))
+            .collect();
+        for (id, reason) in over {
+            ends.extend(open.remove(&id, reason, now));
+        }
+    }
+
     /// Tells the observer; never called under the lock, which it might want.
     fn tell(&self, ends: impl IntoIterator<Item = SessionEnd>) {
         for end in ends {
@@ -126,39 +180,10 @@ impl Open {
 #[async_trait]
 impl SessionStore for MemorySessions {
     async fn create(&self, session: Session) -> Result<SessionId, SessionError> {
-        let id = SessionId::random()?;
-        let now = Instant::now();
-        let mut evicted = None;
-        {
-            let mut open = self.open();
-            let own_full = open.of(&session.principal) >= self.limits.per_principal_max;
-            if own_full || open.entries.len() >= self.limits.sessions_max {
-                let among = own_full.then_some(&session.principal);
-                let Some((victim, used)) = open.longest_idle(among) else {
-                    return Err(SessionError::Full {
-                        retry_after: self.limits.evict_idle,
-                    });
-                };
-                let idle = now.duration_since(used);
-                if idle < self.limits.evict_idle {
-                    let retry_after = self.limits.evict_idle.saturating_sub(idle);
-                    return Err(SessionError::Full { retry_after });
-                }
-                evicted = open.remove(&victim, EndReason::Evicted, now);
-            }
-            *open
-                .per_principal
-                .entry(session.principal.clone())
-                .or_default() += 1;
-            let entry = Entry {
-                session: Arc::new(session),
-                created: now,
-                used: now,
-            };
-            open.entries.insert(id.clone(), entry);
-        }
-        self.tell(evicted);
-        Ok(id)
+        let mut ends = Vec::new();
+        let created = self.enter(session, &mut ends);
+        self.tell(ends);
+        created
     }
 
     async fn touch(
@@ -209,14 +234,7 @@ impl SessionStore for MemorySessions {
         let mut ends = Vec::new();
         {
             let mut open = self.open();
-            let over: Vec<_> = open
-                .entries
-                .iter()
-                .filter_map(|(id, entry)| Some((id.clone(), self.ended(entry, now)?)))
-                .collect();
-            for (id, reason) in over {
-                ends.extend(open.remove(&id, reason, now));
-            }
+            self.end_expired(&mut open, now, &mut ends);
         }
         self.tell(ends);
     }

@@ -1,11 +1,14 @@
 //! What goes back: JSON-RPC answers with their HTTP status, in the form that the client's revision
 //! knows.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use rmcp::model::{
-    ErrorCode, ErrorData, Implementation, MetaObject, ProtocolVersion, RequestId, ServerResult,
+    CacheScope, ErrorCode, ErrorData, Implementation, MetaObject, ProtocolVersion, RequestId,
+    ServerResult,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -31,12 +34,18 @@ struct Failure<'a> {
     error: &'a ErrorData,
 }
 
+/// What the answers of one server have in common.
+pub(super) struct Side {
+    pub(super) server: Implementation,
+    pub(super) hints: CacheHints,
+}
+
 /// The answer to request `id`, ready to be sent.
 pub(super) fn frame(
     id: &RequestId,
     result: Result<ServerResult, ErrorData>,
     version: &ProtocolVersion,
-    server: &Implementation,
+    side: &Side,
 ) -> Frame {
     let era = if version.has_initialize() {
         Era::Legacy
@@ -45,7 +54,10 @@ pub(super) fn frame(
     };
     let written = match (result, era) {
         (Err(error), era) => return failure(Some(id), &error, status(&error, era)),
-        (Ok(result), Era::Modern) => modern(id, result, server),
+        (Ok(mut result), Era::Modern) => {
+            side.hints.fill(&mut result);
+            modern(id, result, &side.server)
+        }
         (Ok(mut result), Era::Legacy) => {
             strip_hints(&mut result);
             legacy(id, &result, version)
@@ -131,9 +143,80 @@ fn legacy(
     })
 }
 
+/// How long clients may keep results that say nothing of it themselves (MCP 2026-07-28, caching).
+///
+/// All hints are of scope `private`: whether a list is the same for everybody is known to the
+/// handler alone, which then says so in its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheHints {
+    /// `server/discover`. Default 5 min.
+    pub discover: Duration,
+    /// `tools/list`. Default 5 min.
+    pub tools: Duration,
+    /// `prompts/list`. Default 5 min.
+    pub prompts: Duration,
+    /// `resources/templates/list`. Default 5 min.
+    pub resource_templates: Duration,
+    /// `resources/list`. Default 0: it is stale at once.
+    pub resources: Duration,
+    /// `resources/read`. Default 0.
+    pub read: Duration,
+}
+
+impl Default for CacheHints {
+    fn default() -> Self {
+        let for_a_while = Duration::from_mins(5);
+        Self {
+            discover: for_a_while,
+            tools: for_a_while,
+            prompts: for_a_while,
+            resource_templates: for_a_while,
+            resources: Duration::ZERO,
+            read: Duration::ZERO,
+        }
+    }
+}
+
+impl CacheHints {
+    /// Gives its hint to a result that has the one rmcp fills in, which is stale at once.
+    fn fill(&self, result: &mut ServerResult) {
+        let hint = match result {
+            ServerResult::DiscoverResult(it) if it.cache_scope == CacheScope::Private => {
+                if it.ttl_ms == 0 {
+                    it.ttl_ms = millis(self.discover);
+                }
+                return;
+            }
+            ServerResult::ListToolsResult(_) => self.tools,
+            ServerResult::ListPromptsResult(_) => self.prompts,
+            ServerResult::ListResourceTemplatesResult(_) => self.resource_templates,
+            ServerResult::ListResourcesResult(_) => self.resources,
+            ServerResult::ReadResourceResult(_) => self.read,
+            _ => return,
+        };
+        if let Some((ttl, scope)) = hints_of(result)
+            && *ttl == Some(0)
+            && *scope == Some(CacheScope::Private)
+        {
+            *ttl = Some(millis(hint));
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Cache hints came with 2026-07-28; a handler that sets them sets them for everybody.
 fn strip_hints(result: &mut ServerResult) {
-    let (ttl, scope) = match result {
+    if let Some((ttl, scope)) = hints_of(result) {
+        *ttl = None;
+        *scope = None;
+    }
+}
+
+fn hints_of(result: &mut ServerResult) -> Option<(&mut Option<u64>, &mut Option<CacheScope>)> {
+    Some(match result {
         ServerResult::ListToolsResult(it) => (&mut it.ttl_ms, &mut it.cache_scope),
         ServerResult::ListPromptsResult(it) => (&mut it.ttl_ms, &mut it.cache_scope),
         ServerResult::ListResourcesResult(it) => (&mut it.ttl_ms, &mut it.cache_scope),
@@ -141,10 +224,8 @@ fn strip_hints(result: &mut ServerResult) {
         ServerResult::ReadResourceResult(it) => (&mut it.ttl_ms, &mut it.cache_scope),
         ServerResult::ListSkillsResult(it) => (&mut it.ttl_ms, &mut it.cache_scope),
         ServerResult::GetSkillResult(it) => (&mut it.ttl_ms, &mut it.cache_scope),
-        _ => return,
-    };
-    *ttl = None;
-    *scope = None;
+        _ => return None,
+    })
 }
 
 /// The HTTP status of an error that is sent alone.
@@ -194,6 +275,19 @@ pub(super) fn refuse(
     error: &ErrorData,
 ) -> Response<Body> {
     json_response(failure(id, error, status))
+}
+
+/// An error answer as a response that says to try again in a second.
+pub(super) fn refuse_for_now(
+    status: StatusCode,
+    id: Option<&RequestId>,
+    error: &ErrorData,
+) -> Response<Body> {
+    let mut response = refuse(status, id, error);
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// A message as a response of its own.

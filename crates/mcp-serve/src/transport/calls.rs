@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stream::Log;
 use crate::{
+    auth::Principal,
     lifecycle::Lifecycle,
     session::{SessionId, SessionStore},
 };
@@ -22,7 +26,9 @@ const KEPT_FINISHED: Duration = Duration::from_mins(2);
 /// Answers kept for one session.
 const KEPT_PER_SESSION: usize = 16;
 /// Answers kept for all sessions together.
-const KEPT_MAX: usize = 4096;
+const KEPT_MAX: usize = 1024;
+/// Calls that run at the same time in all sessions together.
+const CALLS_MAX: usize = 10_000;
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -37,20 +43,30 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// Enters a call; `None` when one with this id runs already in this session.
+    /// Enters a call, of which at most `max` may run in one session.
     pub(super) fn enter(
         self: &Arc<Self>,
         session: &SessionId,
         id: &RequestId,
         ct: CancellationToken,
-    ) -> Option<Entered> {
+        max: usize,
+    ) -> Result<Entered, NotEntered> {
         let mut running = lock(&self.running);
-        let calls = running.entry(session.clone()).or_default();
-        if calls.contains_key(id) {
-            return None;
+        let all: usize = running.values().map(HashMap::len).sum();
+        if let Some(calls) = running.get(session) {
+            if calls.contains_key(id) {
+                return Err(NotEntered::Duplicate);
+            }
+            if calls.len() >= max {
+                return Err(NotEntered::TooMany);
+            }
         }
+        if all >= CALLS_MAX {
+            return Err(NotEntered::TooMany);
+        }
+        let calls = running.entry(session.clone()).or_default();
         calls.insert(id.clone(), ct);
-        Some(Entered {
+        Ok(Entered {
             calls: self.clone(),
             session: session.clone(),
             id: id.clone(),
@@ -71,6 +87,15 @@ impl Calls {
             calls.values().for_each(CancellationToken::cancel);
         }
     }
+}
+
+/// Why a call may not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotEntered {
+    /// One with its id runs already in the session.
+    Duplicate,
+    /// As many as may run do.
+    TooMany,
 }
 
 /// A call in [`Calls`], taken out on drop.
@@ -159,6 +184,7 @@ impl Logs {
 #[derive(Debug, Default)]
 pub(super) struct LiveStreams {
     open: Mutex<HashMap<SessionId, (u64, CancellationToken)>>,
+    opened: AtomicU64,
 }
 
 impl LiveStreams {
@@ -169,9 +195,9 @@ impl LiveStreams {
         parent: &CancellationToken,
     ) -> (CancellationToken, LiveStream) {
         let token = parent.child_token();
-        let mut open = lock(&self.open);
-        let number = open.get(session).map_or(0, |(number, _)| number + 1);
-        if let Some((_, before)) = open.insert(session.clone(), (number, token.clone())) {
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let before = lock(&self.open).insert(session.clone(), (number, token.clone()));
+        if let Some((_, before)) = before {
             before.cancel();
         }
         let streams = self.clone();
@@ -209,6 +235,47 @@ impl Drop for LiveStream {
             .is_some_and(|(number, _)| *number == self.number)
         {
             open.remove(&self.session);
+        }
+    }
+}
+
+/// The streams of change notifications that each principal has open.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    open: Mutex<HashMap<Principal, usize>>,
+}
+
+impl Listeners {
+    /// Counts a stream; `None` when the principal has `max` open.
+    pub(super) fn enter(self: &Arc<Self>, principal: &Principal, max: usize) -> Option<Listener> {
+        let mut open = lock(&self.open);
+        let count = open.entry(principal.clone()).or_default();
+        if *count >= max {
+            return None;
+        }
+        *count += 1;
+        Some(Listener {
+            listeners: self.clone(),
+            principal: principal.clone(),
+        })
+    }
+}
+
+/// A stream in [`Listeners`], taken out on drop.
+#[derive(Debug)]
+pub(super) struct Listener {
+    listeners: Arc<Listeners>,
+    principal: Principal,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut open = lock(&self.listeners.open);
+        if let Some(count) = open.get_mut(&self.principal) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.principal);
+            }
         }
     }
 }

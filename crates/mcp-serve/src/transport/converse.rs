@@ -4,19 +4,22 @@
 use std::{
     collections::HashMap,
     future::{Ready, ready},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::request::Parts;
 use rmcp::{
-    RoleServer, ServerHandler,
+    RoleServer, ServerHandler, Service,
     model::{
-        ClientJsonRpcMessage, ClientNotification, ClientResult, ErrorData, GetExtensions,
-        InitializeRequestParams, JsonRpcMessage, LoggingLevel, ProgressToken, RequestId,
-        ServerJsonRpcMessage, ServerNotification,
+        ClientJsonRpcMessage, ClientNotification, ClientRequest, ClientResult, ErrorData,
+        GetExtensions, InitializeRequestParams, JsonRpcMessage, LoggingLevel, ProgressToken,
+        RequestId, ServerConfig, ServerJsonRpcMessage, ServerNotification, ServerRequest,
+        ServerResult,
     },
-    service::{Peer, RunningService, serve_directly_with_ct},
+    service::{NotificationContext, Peer, RequestContext, RunningService, serve_directly_with_ct},
     transport::Transport,
 };
 use serde_json::Value;
@@ -33,8 +36,8 @@ pub(super) struct Wants {
     pub(super) progress: Option<ProgressToken>,
     /// Log lines from this level on.
     pub(super) log: Option<LoggingLevel>,
-    /// Requests, and the session in which it answers them.
-    pub(super) requests: Option<SessionId>,
+    /// Requests: the session in which it answers them, and what it said that it can.
+    pub(super) requests: Option<(SessionId, Arc<InitializeRequestParams>)>,
 }
 
 impl Wants {
@@ -103,29 +106,68 @@ impl Conversation {
     }
 }
 
-/// Tells the handler of a notification, without waiting for what it does about it.
+/// Tells the handler of a notification and waits until it is done with it.
 ///
 /// rmcp makes the context of a notification in its service loop only, so a loop is run for it.
-pub(super) fn notify<H: ServerHandler>(
+pub(super) async fn tell<H: ServerHandler>(
     handler: H,
     mut notification: ClientNotification,
     parts: Parts,
+    ct: CancellationToken,
 ) {
     notification.extensions_mut().insert(parts);
+    let done = CancellationToken::new();
+    let told = Told {
+        handler,
+        done: done.clone(),
+    };
     let inlet = Inlet {
         message: Some(JsonRpcMessage::notification(notification)),
+        done,
     };
-    let running = serve_directly_with_ct(handler, inlet, None, CancellationToken::new());
-    tokio::spawn(async move {
-        if running.waiting().await.is_err() {
-            tracing::error!("a handler panicked over a notification");
-        }
-    });
+    let running = serve_directly_with_ct(told, inlet, None, ct);
+    if running.waiting().await.is_err() {
+        tracing::error!("telling a handler of a notification failed");
+    }
 }
 
-/// A transport that brings one message and takes none.
+/// A handler that says when it is done.
+struct Told<H> {
+    handler: H,
+    done: CancellationToken,
+}
+
+impl<H: ServerHandler> Service<RoleServer> for Told<H> {
+    async fn handle_request(
+        &self,
+        request: ClientRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ServerResult, ErrorData> {
+        Err(super::method::not_found(request.method()))
+    }
+
+    async fn handle_notification(
+        &self,
+        notification: ClientNotification,
+        context: NotificationContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let _done = self.done.clone().drop_guard();
+        let work = AssertUnwindSafe(self.handler.handle_notification(notification, context));
+        work.catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!("the handler panicked over a notification");
+            Ok(())
+        })
+    }
+
+    fn get_info(&self) -> ServerConfig {
+        self.handler.get_info()
+    }
+}
+
+/// A transport that brings one message, takes none, and closes when the message is done with.
 struct Inlet {
     message: Option<ClientJsonRpcMessage>,
+    done: CancellationToken,
 }
 
 impl Transport<RoleServer> for Inlet {
@@ -139,6 +181,9 @@ impl Transport<RoleServer> for Inlet {
     }
 
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
+        if self.message.is_none() {
+            self.done.cancelled().await;
+        }
         self.message.take()
     }
 
@@ -251,9 +296,19 @@ impl Outlet {
         }
     }
 
-    fn ask(&mut self, own_id: RequestId, request: &rmcp::model::ServerRequest) -> Option<()> {
+    fn ask(&mut self, own_id: RequestId, request: &ServerRequest) -> Option<()> {
         let log = self.log.as_ref()?;
-        let session = self.wants.requests.clone()?;
+        let (session, client) = self.wants.requests.clone()?;
+        let can = &client.capabilities;
+        let understood = match request {
+            ServerRequest::CreateMessageRequest(_) => can.sampling.is_some(),
+            ServerRequest::ElicitRequest(_) => can.elicitation.is_some(),
+            ServerRequest::ListRootsRequest(_) => can.roots.is_some(),
+            _ => true,
+        };
+        if !understood {
+            return None;
+        }
         let asked = self.asked.upgrade()?;
         // Random, so that no other call's and no other replica's question has the same id.
         let wire = RequestId::String(SessionId::random().ok()?.as_str().into());
@@ -327,7 +382,7 @@ struct JsonRpcRequest<'a> {
     jsonrpc: &'static str,
     id: &'a RequestId,
     #[serde(flatten)]
-    request: &'a rmcp::model::ServerRequest,
+    request: &'a ServerRequest,
 }
 
 fn push(log: &Log, message: &impl serde::Serialize, kind: Kind) {

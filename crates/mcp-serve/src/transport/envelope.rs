@@ -130,7 +130,7 @@ fn message(text: &RawValue) -> Result<Incoming, Malformed> {
         ));
     }
     let envelope: Envelope<'_> = serde_json::from_str(text.get()).map_err(|_| {
-        // Valid JSON already, so this is a member that stands twice.
+        // Valid JSON already, so what is left is a member that stands twice.
         Malformed::request(
             None,
             "Invalid Request: a member of the message stands twice",

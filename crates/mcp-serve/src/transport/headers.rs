@@ -75,7 +75,7 @@ pub(super) fn check_version(
     }
     supported
         .iter()
-        .find(|it| it.as_str() == version)
+        .find(|it| !it.has_initialize() && it.as_str() == version)
         .cloned()
         .ok_or_else(|| unsupported(version, supported))
 }

@@ -6,24 +6,26 @@ use axum::body::Body;
 use futures_util::future::join_all;
 use http::{Response, StatusCode, request::Parts};
 use rmcp::{
-    ServerHandler, Service,
+    ServerHandler,
     model::{
-        CancelledNotificationParam, ClientNotification, ClientRequest, CustomNotification,
-        ErrorData, InitializedNotification, LoggingLevel, ProtocolVersion, RequestId,
-        RequestMetaObject, RootsListChangedNotification,
+        CancelledNotification, CancelledNotificationParam, ClientNotification, ClientRequest,
+        CustomNotification, ErrorData, InitializedNotification, LoggingLevel, ProgressNotification,
+        ProgressNotificationParam, ProtocolVersion, RequestId, RequestMetaObject,
+        RootsListChangedNotification,
     },
 };
 use serde_json::Value;
 
 use super::{
     Accepts, Transport, answer,
+    calls::NotEntered,
     converse::{self, Wants},
     envelope::{Call, Incoming, Malformed, Params},
     method::{self, Era},
     opening::Open,
     seen,
-    stream::{self, Frame, Log},
-    work::{self, Delivery, Work},
+    stream::{self, Frame, Log, Step},
+    work::{self, Delivery, Held, STORE_DEADLINE, Work},
 };
 use crate::{
     auth::Principal,
@@ -93,12 +95,19 @@ where
         let value = Value::Object(params.fields);
         let notification = match method {
             "notifications/cancelled" => {
-                if let Ok(it) = serde_json::from_value::<CancelledNotificationParam>(value)
-                    && let Some(id) = it.request_id
-                {
-                    self.calls.cancel(&open.0, &id);
+                let Ok(params) = serde_json::from_value::<CancelledNotificationParam>(value) else {
+                    return;
+                };
+                if let Some(id) = &params.request_id {
+                    self.calls.cancel(&open.0, id);
                 }
-                return;
+                ClientNotification::CancelledNotification(CancelledNotification::new(params))
+            }
+            "notifications/progress" => {
+                let Ok(params) = serde_json::from_value::<ProgressNotificationParam>(value) else {
+                    return;
+                };
+                ClientNotification::ProgressNotification(ProgressNotification::new(params))
             }
             "notifications/initialized" => {
                 ClientNotification::InitializedNotification(InitializedNotification::default())
@@ -111,7 +120,23 @@ where
                 params.given.then_some(value),
             )),
         };
-        converse::notify((self.factory)(), notification, parts.clone());
+        let Ok(place) = self.notices.clone().try_acquire_owned() else {
+            tracing::warn!("a notification is dropped: too many are being handled");
+            return;
+        };
+        let told = converse::tell(
+            (self.factory)(),
+            notification,
+            parts.clone(),
+            self.lifecycle.hard.child_token(),
+        );
+        let deadline = self.settings.request_deadline;
+        self.lifecycle.tasks.spawn(async move {
+            if tokio::time::timeout(deadline, told).await.is_err() {
+                tracing::warn!("a handler did not finish with a notification in time");
+            }
+            drop(place);
+        });
     }
 
     async fn legacy_request(
@@ -147,29 +172,28 @@ where
             );
         };
         let ct = self.lifecycle.hard.child_token();
-        let Some(entered) = self.calls.enter(&session, &work.id, ct.clone()) else {
-            return (duplicate(&work.id), tool);
+        let max = self.settings.calls_per_session_max;
+        let entered = match self.calls.enter(&session, &work.id, ct.clone(), max) {
+            Ok(entered) => entered,
+            Err(why) => return (refuse_call(&work.id, why), tool),
         };
         let log = Log::new(Some(name.clone()));
         let reader = log.read(None);
         let wants = if accepts.sse { wants } else { Wants::default() };
-        let task = self.in_task(work, wants, log.clone(), ct);
-        let kept = log.clone();
-        self.lifecycle.tasks.spawn(async move {
-            // Going away is no cancellation in these revisions: the work goes on without a reader.
-            if let Some(frame) = task.await {
-                log.push(frame);
-            }
-            log.finish();
-            drop(entered);
-        });
+        let held = Held {
+            session: session.clone(),
+            principal: record.principal.clone(),
+            _entered: entered,
+        };
+        // Going away is no cancellation in these revisions: the work goes on without a reader.
+        self.spawn(work, wants, log.clone(), ct, Some(held));
         let prime = record.version >= ProtocolVersion::V_2025_11_25;
         let delivery = Delivery {
             accepts,
             guard: None,
             prime,
         };
-        let keep = || self.logs.keep(&session, name, kept);
+        let keep = || self.logs.keep(&session, name, log);
         (
             work::deliver(reader, delivery, self.settings.keep_alive, keep).await,
             tool,
@@ -177,11 +201,16 @@ where
     }
 
     /// Checks a request of a session and readies it for its handler; the frame is a refusal.
-    async fn prepare(&self, parts: Parts, open: &Open, call: Call) -> Result<Prepared<H>, Frame> {
+    async fn prepare(
+        self: &Arc<Self>,
+        parts: Parts,
+        open: &Open,
+        call: Call,
+    ) -> Result<Prepared<H>, Frame> {
         let (session, record) = open;
         let Call { id, method, params } = call;
         let version = record.version.clone();
-        let fail = |error| answer::frame(&id, Err(error), &version, &self.server);
+        let fail = |error| answer::frame(&id, Err(error), &version, &self.side);
         if !method::is_served(&method, Era::Legacy, &self.capabilities) {
             return Err(fail(method::not_found(&method)));
         }
@@ -203,8 +232,8 @@ where
         };
         let wants = self.wants(session, record, &meta, &method);
         let client = Some(record.client.clone());
-        // Calls may be writes, which a client that goes away must not cut off.
-        let in_task = method == "tools/call" || wants.anything();
+        // Anything else may be a write, which a client that goes away must not cut off.
+        let in_task = !method::is_glance(&method) || wants.anything();
         let work = Work {
             handler,
             id: id.clone(),
@@ -222,30 +251,47 @@ where
                 in_task,
             });
         };
-        self.change(work, session, &record.principal, change).await
+        if let SessionChange::Subscribe(uri) = &change
+            && uri.len() > URI_BYTES_MAX
+        {
+            return Err(fail(uri_too_long()));
+        }
+        Err(self.change(work, open, change).await)
     }
 
-    /// Asks the handler, and changes the session's record when it agrees.
-    async fn change(
-        &self,
-        work: Work<H>,
-        session: &SessionId,
-        principal: &Principal,
-        change: SessionChange,
-    ) -> Result<Prepared<H>, Frame> {
+    /// Asks the handler, and changes the session's record when it agrees. In a task of its own, so
+    /// that the two never come apart.
+    async fn change(self: &Arc<Self>, work: Work<H>, open: &Open, change: SessionChange) -> Frame {
         let (id, version) = (work.id.clone(), work.version.clone());
-        let context = work.context(self.silent.peer(), self.lifecycle.hard.child_token(), None);
-        let mut result = work.handler.handle_request(work.request, context).await;
-        if result.is_ok() {
-            match self.sessions.change(session, principal, change).await {
-                Ok(_) => {}
-                Err(error @ SessionError::TooManySubscriptions { .. }) => {
-                    result = Err(ErrorData::invalid_params(error.to_string(), None));
-                }
-                Err(error) => result = Err(ErrorData::internal_error(error.to_string(), None)),
+        let (inner, session, principal) = (self.clone(), open.0.clone(), open.1.principal.clone());
+        let task = self.lifecycle.tasks.spawn(async move {
+            let ct = inner.lifecycle.hard.child_token();
+            let deadline = inner.settings.request_deadline;
+            let result = inner
+                .result(work, inner.silent.peer(), ct, None, deadline)
+                .await?;
+            if result.is_err() {
+                return Some(result);
             }
-        }
-        Err(answer::frame(&id, result, &version, &self.server))
+            let changed = inner.sessions.change(&session, &principal, change);
+            Some(match tokio::time::timeout(STORE_DEADLINE, changed).await {
+                Ok(Ok(_)) => result,
+                Ok(Err(error @ SessionError::TooManySubscriptions { .. })) => {
+                    Err(ErrorData::invalid_params(error.to_string(), None))
+                }
+                Ok(Err(error)) => Err(ErrorData::internal_error(error.to_string(), None)),
+                Err(_) => Err(ErrorData::internal_error(
+                    SessionError::Unavailable.to_string(),
+                    None,
+                )),
+            })
+        });
+        let result = task
+            .await
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| Err(answer::internal()));
+        answer::frame(&id, result, &version, &self.side)
     }
 
     fn wants(
@@ -264,7 +310,8 @@ where
         Wants {
             progress: meta.get_progress_token(),
             log: logs.then(|| record.log_level.unwrap_or(LoggingLevel::Info)),
-            requests: (self.settings.server_requests && askable).then(|| session.clone()),
+            requests: (self.settings.server_requests && askable)
+                .then(|| (session.clone(), record.client.clone())),
         }
     }
 
@@ -274,7 +321,6 @@ where
         self: Arc<Self>,
         parts: Parts,
         principal: Principal,
-        _accepts: Accepts,
         batch: Vec<Result<Incoming, Malformed>>,
     ) -> Response<Body> {
         let refuse = |message: &'static str| {
@@ -347,24 +393,30 @@ where
             Err(frame) => return Some(frame),
         };
         let (id, ct) = (work.id.clone(), self.lifecycle.hard.child_token());
-        let Some(entered) = self.calls.enter(&open.0, &id, ct.clone()) else {
-            return Some(answer::failure(Some(&id), &in_use(), StatusCode::OK));
+        let max = self.settings.calls_per_session_max;
+        let entered = match self.calls.enter(&open.0, &id, ct.clone(), max) {
+            Ok(entered) => entered,
+            Err(why) => {
+                return Some(answer::failure(
+                    Some(&id),
+                    &not_entered(why),
+                    StatusCode::OK,
+                ));
+            }
+        };
+        let held = Held {
+            session: open.0.clone(),
+            principal: open.1.principal.clone(),
+            _entered: entered,
         };
         // In a task of its own, so that a client that goes away does not cut it off.
-        let inner = self.clone();
         let log = Log::new(None);
-        let task = self.lifecycle.tasks.spawn(async move {
-            let frame = inner.in_task(work, Wants::default(), log, ct).await;
-            drop(entered);
-            frame
-        });
-        task.await.unwrap_or_else(|_| {
-            Some(answer::failure(
-                Some(&id),
-                &answer::internal(),
-                StatusCode::OK,
-            ))
-        })
+        let mut reader = log.read(None);
+        self.spawn(work, Wants::default(), log, ct, Some(held));
+        match reader.next().await {
+            Step::Frame(_, frame) => Some(frame),
+            Step::End | Step::SentAway => None,
+        }
     }
 }
 
@@ -376,12 +428,33 @@ struct Prepared<H> {
     in_task: bool,
 }
 
-fn in_use() -> ErrorData {
-    ErrorData::invalid_request("Invalid Request: a request with this id is running", None)
+/// Longest URI that a client may subscribe to, in bytes.
+pub(super) const URI_BYTES_MAX: usize = 2048;
+
+pub(super) fn uri_too_long() -> ErrorData {
+    let message = format!("Invalid params: a uri may have at most {URI_BYTES_MAX} bytes");
+    ErrorData::invalid_params(message, None)
 }
 
-fn duplicate(id: &RequestId) -> Response<Body> {
-    answer::refuse(StatusCode::BAD_REQUEST, Some(id), &in_use())
+fn not_entered(why: NotEntered) -> ErrorData {
+    match why {
+        NotEntered::Duplicate => {
+            ErrorData::invalid_request("Invalid Request: a request with this id is running", None)
+        }
+        NotEntered::TooMany => {
+            ErrorData::internal_error("too many requests are running; try again later", None)
+        }
+    }
+}
+
+fn refuse_call(id: &RequestId, why: NotEntered) -> Response<Body> {
+    let error = not_entered(why);
+    match why {
+        NotEntered::Duplicate => answer::refuse(StatusCode::BAD_REQUEST, Some(id), &error),
+        NotEntered::TooMany => {
+            answer::refuse_for_now(StatusCode::TOO_MANY_REQUESTS, Some(id), &error)
+        }
+    }
 }
 
 fn stream_name() -> Option<String> {

@@ -23,14 +23,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Accepts, Transport, answer,
-    calls::LiveStream,
+    calls::{Listener, LiveStream},
+    legacy::{URI_BYTES_MAX, uri_too_long},
     method,
     stream::{chunk, stream_response},
+    work::STORE_DEADLINE,
 };
 use crate::{
     auth::Principal,
     events::{Change, Received, Subscription},
-    session::{SessionId, SessionStore},
+    session::{Session, SessionId, SessionStore},
 };
 
 const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
@@ -40,6 +42,11 @@ where
     H: ServerHandler,
     F: Fn() -> H + Send + Sync + 'static,
 {
+    fn listener(&self, principal: &Principal) -> Option<Listener> {
+        self.listeners
+            .enter(principal, self.settings.listens_per_principal_max)
+    }
+
     /// Answers `subscriptions/listen`.
     pub(super) fn listen(
         &self,
@@ -50,7 +57,7 @@ where
         version: &ProtocolVersion,
     ) -> Response<Body> {
         let refuse = |error: ErrorData| {
-            answer::json_response(answer::frame(id, Err(error), version, &self.server))
+            answer::json_response(answer::frame(id, Err(error), version, &self.side))
         };
         if !accepts.sse {
             let error = ErrorData::invalid_request("Accept must allow text/event-stream", None);
@@ -65,6 +72,13 @@ where
             let message = format!("Invalid params: at most {max} resourceSubscriptions");
             return refuse(ErrorData::invalid_params(message, None));
         }
+        let uris = requested.resource_subscriptions.iter().flatten();
+        if uris.into_iter().any(|uri| uri.len() > URI_BYTES_MAX) {
+            return refuse(uri_too_long());
+        }
+        let Some(listener) = self.listener(principal) else {
+            return too_many_streams(Some(id));
+        };
         let Some(candidate) = (self.factory)().accepted_subscription_filter(requested) else {
             return refuse(method::not_found("subscriptions/listen"));
         };
@@ -97,12 +111,15 @@ where
             watch,
             meta: Some(meta),
             ready: VecDeque::from([event(&acknowledged)]),
-            last_words: Some(event(&closed(id, &self.server))),
+            last_words: Some(event(&closed(id, &self.side.server))),
             keep_alive: self.settings.keep_alive,
             ends: Instant::now() + self.settings.listen_max,
             token: self.lifecycle.soft.child_token(),
             gap: false,
+            owed: false,
+            said: Instant::now(),
             _live: None,
+            _listener: listener,
         };
         tail.respond()
     }
@@ -116,6 +133,9 @@ where
         resumed: bool,
     ) -> Response<Body> {
         let has = &self.capabilities;
+        let Some(listener) = self.listener(principal) else {
+            return too_many_streams(None);
+        };
         let subscription = self.events.subscribe();
         let (token, live) = self.live.open(session, &self.lifecycle.soft);
         let mut tail = Tail {
@@ -138,7 +158,10 @@ where
             ends: Instant::now() + self.settings.listen_max,
             token,
             gap: false,
+            owed: false,
+            said: Instant::now(),
             _live: Some(live),
+            _listener: listener,
         };
         if *version >= ProtocolVersion::V_2025_11_25 {
             tail.ready
@@ -174,29 +197,40 @@ enum Uris {
     },
 }
 
-impl Uris {
-    /// The URIs now; `None` when the session has ended.
-    async fn now(&self) -> Option<BTreeSet<Arc<str>>> {
+/// The URIs that a stream watches at the moment.
+enum Watched<'a> {
+    Fixed(&'a BTreeSet<Arc<str>>),
+    OfSession(Arc<Session>),
+    /// The store does not say.
+    Unknown,
+}
+
+impl Watched<'_> {
+    fn uris(&self) -> Option<&BTreeSet<Arc<str>>> {
         match self {
-            Self::Fixed(uris) => Some(uris.clone()),
+            Self::Fixed(uris) => Some(uris),
+            Self::OfSession(session) => Some(&session.subscriptions),
+            Self::Unknown => None,
+        }
+    }
+}
+
+impl Uris {
+    /// What is watched now; `None` when the session has ended.
+    async fn now(&self) -> Option<Watched<'_>> {
+        match self {
+            Self::Fixed(uris) => Some(Watched::Fixed(uris)),
             Self::OfSession {
                 sessions,
                 session,
                 principal,
             } => {
-                match sessions.touch(session, principal).await {
-                    Ok(record) => record.map(|it| it.subscriptions.clone()),
-                    // A store that is away ends no stream; what was missed is made good later.
-                    Err(_) => Some(BTreeSet::new()),
+                let touch = sessions.touch(session, principal);
+                match tokio::time::timeout(STORE_DEADLINE, touch).await {
+                    Ok(Ok(record)) => record.map(Watched::OfSession),
+                    Ok(Err(_)) | Err(_) => Some(Watched::Unknown),
                 }
             }
-        }
-    }
-
-    async fn contains(&self, uri: &str) -> Option<bool> {
-        match self {
-            Self::Fixed(uris) => Some(uris.contains(uri)),
-            Self::OfSession { .. } => self.now().await.map(|uris| uris.contains(uri)),
         }
     }
 }
@@ -215,7 +249,12 @@ struct Tail {
     token: CancellationToken,
     /// Whether the client may have missed events before this stream.
     gap: bool,
+    /// Whether changes came while the store did not say what is watched.
+    owed: bool,
+    /// When something was last sent.
+    said: Instant,
     _live: Option<LiveStream>,
+    _listener: Listener,
 }
 
 impl Tail {
@@ -224,13 +263,14 @@ impl Tail {
             let mut tail = tail?;
             loop {
                 if let Some(next) = tail.ready.pop_front() {
+                    tail.said = Instant::now();
                     return Some((chunk(next), Some(tail)));
                 }
                 if std::mem::take(&mut tail.gap) {
                     tail.make_good().await?;
                     continue;
                 }
-                let silence = Instant::now() + tail.keep_alive;
+                let silence = tail.said + tail.keep_alive;
                 tokio::select! {
                     biased;
                     () = tail.token.cancelled() => return tail.end(),
@@ -241,7 +281,7 @@ impl Tail {
                     },
                     () = tokio::time::sleep_until(silence) => {
                         // Keeps the session from idling away, and ends with it.
-                        tail.watch.uris.now().await?;
+                        tail.uris().await?;
                         tail.ready.push_back(Bytes::from_static(b": keep-alive\n\n"));
                     }
                 }
@@ -252,6 +292,16 @@ impl Tail {
 
     fn end<T>(self) -> Option<(Result<Bytes, std::convert::Infallible>, Option<T>)> {
         self.last_words.map(|words| (chunk(words), None))
+    }
+
+    /// Asks for the URIs that are watched, and makes good what could not be told while nobody knew
+    /// them; `None` when the session has ended.
+    async fn uris(&mut self) -> Option<()> {
+        let known = self.watch.uris.now().await?.uris().is_some();
+        if known && self.owed {
+            self.make_good().await?;
+        }
+        Some(())
     }
 
     /// Takes in what came; `None` when the session has ended.
@@ -271,7 +321,12 @@ impl Tail {
             Change::Tools => self.watch.tools,
             Change::Prompts => self.watch.prompts,
             Change::Resources => self.watch.resources,
-            Change::Resource(uri) => self.watch.uris.contains(uri).await?,
+            Change::Resource(uri) => {
+                let watched = self.watch.uris.now().await?;
+                // What nobody can tell now is made good when the store is back.
+                self.owed |= watched.uris().is_none();
+                watched.uris().is_some_and(|uris| uris.contains(uri))
+            }
         };
         if wanted {
             self.say(&event.change);
@@ -290,7 +345,10 @@ impl Tail {
                 self.say(&change);
             }
         }
-        for uri in self.watch.uris.now().await? {
+        let watched = self.watch.uris.now().await?;
+        let uris: Vec<_> = watched.uris().into_iter().flatten().cloned().collect();
+        self.owed = watched.uris().is_none();
+        for uri in uris {
             self.say(&Change::Resource(uri));
         }
         Some(())
@@ -316,6 +374,11 @@ impl Tail {
         }
         self.ready.push_back(event(&message));
     }
+}
+
+fn too_many_streams(id: Option<&RequestId>) -> Response<Body> {
+    let error = ErrorData::internal_error("too many streams are open; close one first", None);
+    answer::refuse_for_now(StatusCode::TOO_MANY_REQUESTS, id, &error)
 }
 
 fn event(message: &Value) -> Bytes {

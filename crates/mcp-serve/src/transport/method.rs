@@ -47,6 +47,14 @@ pub(super) fn is_served(method: &str, era: Era, has: &ServerCapabilities) -> boo
     }
 }
 
+/// Whether the work for `method` is a look at what is there, which can be broken off at any time.
+pub(super) fn is_glance(method: &str) -> bool {
+    matches!(
+        method,
+        "ping" | "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list"
+    )
+}
+
 /// Whether the handler's work for `method` may send messages of its own before it answers.
 pub(super) fn may_converse(method: &str) -> bool {
     matches!(
@@ -113,7 +121,7 @@ pub(super) fn typed(
 
 /// The method itself if it is one of MCP's, otherwise "other": a bounded set, for labels.
 pub(super) fn known(method: &str) -> &'static str {
-    const KNOWN: [&str; 26] = [
+    const KNOWN: [&str; 27] = [
         "completion/complete",
         "initialize",
         "logging/setLevel",
@@ -140,6 +148,7 @@ pub(super) fn known(method: &str) -> &'static str {
         "tools/call",
         "tools/list",
         "batch",
+        "response",
     ];
     KNOWN
         .into_iter()

@@ -80,7 +80,7 @@ where
         let (request, meta) = match typed {
             Ok(typed) => typed,
             Err(error) => {
-                let frame = answer::frame(&id, Err(error), &version, &self.server);
+                let frame = answer::frame(&id, Err(error), &version, &self.side);
                 return seen(answer::json_response(frame), Some(&version), &method, None);
             }
         };
@@ -159,18 +159,8 @@ where
         }
         let log = Log::new(None);
         let reader = log.read(None);
-        let task = self.in_task(
-            work,
-            if converses { wants } else { Wants::default() },
-            log.clone(),
-            ct,
-        );
-        self.lifecycle.tasks.spawn(async move {
-            if let Some(frame) = task.await {
-                log.push(frame);
-            }
-            log.finish();
-        });
+        let wants = if converses { wants } else { Wants::default() };
+        self.spawn(work, wants, log, ct, None);
         let delivery = Delivery {
             accepts,
             guard: Some(guard),
@@ -184,14 +174,22 @@ where
 
     /// `server/discover`, whose versions are those that both the handler and the transport know.
     async fn discover(&self, work: Work<H>) -> Response<Body> {
-        let id = work.id.clone();
-        let version = work.version.clone();
-        let context = work.context(self.silent.peer(), self.lifecycle.hard.child_token(), None);
-        let result = work.handler.discover(context).await.map(|mut result| {
-            result.supported_versions.clone_from(&self.versions);
-            ServerResult::DiscoverResult(result)
-        });
-        answer::json_response(answer::frame(&id, result, &version, &self.server))
+        let (id, version) = (work.id.clone(), work.version.clone());
+        let ct = self.lifecycle.hard.child_token();
+        let deadline = self.settings.request_deadline;
+        let result = self
+            .result(work, self.silent.peer(), ct, None, deadline)
+            .await;
+        let result = result
+            .unwrap_or_else(|| Err(answer::internal()))
+            .map(|result| match result {
+                ServerResult::DiscoverResult(mut result) => {
+                    result.supported_versions.clone_from(&self.versions);
+                    ServerResult::DiscoverResult(result)
+                }
+                other => other,
+            });
+        answer::json_response(answer::frame(&id, result, &version, &self.side))
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
 use rmcp::{
-    ServerHandler, Service,
+    ServerHandler,
     model::{
-        ClientRequest, ErrorCode, ErrorData, InitializeRequestParams, ProtocolVersion, RequestId,
-        RequestMetaObject, ServerResult,
+        ClientRequest, ErrorCode, ErrorData, InitializeRequest, InitializeRequestParams,
+        ProtocolVersion, RequestId, RequestMetaObject, ServerResult,
     },
 };
 
@@ -20,7 +20,7 @@ use super::{
     listen::STANDALONE,
     method,
     stream::{self, Sse},
-    work::Work,
+    work::{STORE_DEADLINE, Work},
 };
 use crate::{
     auth::Principal,
@@ -43,6 +43,10 @@ where
         call: Call,
     ) -> Response<Body> {
         let Call { id, method, params } = call;
+        let size = serde_json::to_vec(&params.fields).map_or(usize::MAX, |json| json.len());
+        if size > CLIENT_BYTES_MAX {
+            return answer::refuse(StatusCode::OK, Some(&id), &client_too_large());
+        }
         let mut params: InitializeRequestParams = match method::typed(&method, params) {
             Ok((ClientRequest::InitializeRequest(request), _)) => request.params,
             Ok(_) => return answer::refuse(StatusCode::OK, Some(&id), &answer::internal()),
@@ -59,27 +63,23 @@ where
             params.protocol_version = newest.cloned().unwrap_or(ProtocolVersion::V_2025_11_25);
         }
         let version = params.protocol_version.clone();
-        let mut work = Work {
+        let work = Work {
             handler: (self.factory)(),
             id: id.clone(),
-            request: ClientRequest::PingRequest(rmcp::model::PingRequest::default()),
+            request: ClientRequest::InitializeRequest(InitializeRequest::new(params.clone())),
             meta: RequestMetaObject::default(),
             parts,
             version: version.clone(),
             client: None,
             tool: None,
         };
-        let request = rmcp::model::InitializeRequest::new(params.clone());
-        work.request = ClientRequest::InitializeRequest(request);
+        let ct = self.lifecycle.hard.child_token();
         // A peer of its own, because a handler may keep the client's word there.
-        let peer = Conversation::silent(self.lifecycle.hard.child_token());
-        let context = work.context(peer.peer(), self.lifecycle.hard.child_token(), None);
-        let Work {
-            handler, request, ..
-        } = work;
-        let result = handler
-            .handle_request(request, context)
-            .await
+        let peer = Conversation::silent(ct.child_token());
+        let deadline = self.settings.request_deadline;
+        let result = self.result(work, peer.peer(), ct, None, deadline).await;
+        let result = result
+            .unwrap_or_else(|| Err(answer::internal()))
             .map(|result| match result {
                 ServerResult::InitializeResult(mut result) => {
                     result.protocol_version = version.clone();
@@ -88,14 +88,15 @@ where
                 other => other,
             });
         if result.is_err() {
-            return answer::json_response(answer::frame(&id, result, &version, &self.server));
+            return answer::json_response(answer::frame(&id, result, &version, &self.side));
         }
         let session = Session::new(principal, version.clone(), params);
-        let session = match self.sessions.create(session).await {
+        let created = within(self.sessions.create(session)).await;
+        let session = match created {
             Ok(session) => session,
             Err(error) => return Refusal::Store(error).respond(Some(&id)),
         };
-        let frame = answer::frame(&id, result, &version, &self.server);
+        let frame = answer::frame(&id, result, &version, &self.side);
         let mut response = answer::json_response(frame);
         if let Ok(value) = HeaderValue::from_str(session.as_str()) {
             response.headers_mut().insert(headers::SESSION_ID, value);
@@ -148,7 +149,7 @@ where
             Ok(open) => open,
             Err(refusal) => return refusal.respond(None),
         };
-        match self.sessions.delete(&session, &principal).await {
+        match within(self.sessions.delete(&session, &principal)).await {
             Ok(true) => {}
             Ok(false) => return Refusal::Unknown.respond(None),
             Err(error) => return Refusal::Store(error).respond(None),
@@ -175,11 +176,8 @@ where
             (Some(_), Some(_)) => None,
         };
         let id = id.ok_or(Refusal::Unknown)?;
-        let record = self
-            .sessions
-            .touch(&id, principal)
-            .await
-            .map_err(Refusal::Store)?;
+        let touched = within(self.sessions.touch(&id, principal)).await;
+        let record = touched.map_err(Refusal::Store)?;
         let record = record.ok_or(Refusal::Unknown)?;
         if let Some(version) = headers.get(headers::PROTOCOL_VERSION)
             && version.as_bytes() != record.version.as_str().as_bytes()
@@ -200,6 +198,22 @@ where
             Err(Refusal::Version)
         }
     }
+}
+
+/// What the store says, if it says it in time.
+async fn within<T>(
+    asked: impl Future<Output = Result<T, SessionError>>,
+) -> Result<T, SessionError> {
+    let said = tokio::time::timeout(STORE_DEADLINE, asked).await;
+    said.unwrap_or(Err(SessionError::Unavailable))
+}
+
+/// Most that `initialize` may say of the client, in bytes of JSON: it is kept with the session.
+const CLIENT_BYTES_MAX: usize = 16 * 1024;
+
+fn client_too_large() -> ErrorData {
+    let message = format!("Invalid params: more than {CLIENT_BYTES_MAX} bytes about the client");
+    ErrorData::invalid_params(message, None)
 }
 
 /// Why a request never reached its handler.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use jsonschema::Validator;
-use rmcp::model::{JsonObject, Tool};
+use rmcp::model::{ErrorData, JsonObject, Tool};
 use serde_json::Value;
 
 /// How many problems one answer names, so that it stays readable.
@@ -24,21 +24,24 @@ pub(super) struct Schemas {
 #[derive(Debug, Clone)]
 struct Compiled {
     schema: Arc<JsonObject>,
-    /// `None` for a schema that does not compile: there is nothing to hold arguments to.
+    /// `None` for a schema that does not compile.
     validator: Option<Arc<Validator>>,
 }
 
 impl Schemas {
     /// What is wrong with `arguments`, in words for the model that wrote them.
     ///
-    /// The words name the place and the rule, and never repeat a value. A `$ref` to another
-    /// document is not followed.
-    pub(super) fn check(&self, tool: &Tool, arguments: &Value) -> Result<(), String> {
-        let Some(validator) = self.validator(tool) else {
-            return Ok(());
-        };
+    /// The words name the place and the rule, and never repeat a value. A schema that cannot be
+    /// enforced, such as one with a `$ref` to another document, is error -32603: its tool is not
+    /// called.
+    pub(super) fn check(
+        &self,
+        tool: &Tool,
+        arguments: &Value,
+    ) -> Result<Result<(), String>, ErrorData> {
+        let validator = self.validator(tool).ok_or_else(unusable)?;
         if validator.is_valid(arguments) {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let problems: Vec<String> = validator
             .iter_errors(arguments)
@@ -52,11 +55,11 @@ impl Schemas {
                 }
             })
             .collect();
-        Err(format!(
-            "Invalid arguments for tool {}: {}",
-            tool.name,
-            problems.join("; ")
-        ))
+        let problems = problems.join("; ");
+        Ok(Err(format!(
+            "Invalid arguments for tool {}: {problems}",
+            tool.name
+        )))
     }
 
     fn validator(&self, tool: &Tool) -> Option<Arc<Validator>> {
@@ -71,7 +74,7 @@ impl Schemas {
         let schema = Value::Object((*tool.input_schema).clone());
         let validator = jsonschema::validator_for(&schema)
             .inspect_err(|error| {
-                tracing::warn!(tool = %tool.name, %error, "the input schema cannot be enforced");
+                tracing::error!(tool = %tool.name, %error, "the input schema cannot be enforced");
             })
             .ok()
             .map(Arc::new);
@@ -89,6 +92,10 @@ impl Schemas {
         kept.insert(tool.name.to_string(), compiled);
         validator
     }
+}
+
+fn unusable() -> ErrorData {
+    ErrorData::internal_error("the input schema of this tool cannot be enforced", None)
 }
 
 #[cfg(test)]
@@ -114,7 +121,7 @@ mod tests {
     }
 
     fn check(arguments: &Value) -> Result<(), String> {
-        Schemas::default().check(&tool(), arguments)
+        Schemas::default().check(&tool(), arguments).unwrap()
     }
 
     #[test]
@@ -138,9 +145,9 @@ mod tests {
     fn a_changed_schema_is_compiled_anew() {
         let schemas = Schemas::default();
         let arguments = json!({"title": "long one"});
-        assert!(schemas.check(&tool(), &arguments).is_err());
+        assert!(schemas.check(&tool(), &arguments).unwrap().is_err());
         let mut wider = tool();
         wider.input_schema = Arc::new(JsonObject::new());
-        assert_eq!(schemas.check(&wider, &arguments), Ok(()));
+        assert_eq!(schemas.check(&wider, &arguments), Ok(Ok(())));
     }
 }

@@ -17,6 +17,8 @@ use tokio_util::sync::DropGuard;
 
 /// Notifications that wait for a reader who does not read are dropped beyond this, oldest first.
 const WAITING_MAX: usize = 1024;
+/// The same in bytes.
+const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// How long a client should wait before it comes back to a stream that was closed on purpose.
 const RETRY_MS: u32 = 500;
@@ -50,6 +52,8 @@ pub(super) struct Log {
 #[derive(Debug, Default)]
 struct State {
     frames: VecDeque<Frame>,
+    /// The size of what is kept.
+    bytes: usize,
     /// The sequence number of the first frame that is kept.
     first: u64,
     finished: bool,
@@ -57,6 +61,15 @@ struct State {
     reader: u64,
     /// Whether the reader in charge is asked to come back later.
     sent_away: bool,
+}
+
+impl State {
+    fn pop_front(&mut self) {
+        if let Some(frame) = self.frames.pop_front() {
+            self.bytes -= frame.json.len();
+            self.first += 1;
+        }
+    }
 }
 
 impl Log {
@@ -79,19 +92,18 @@ impl Log {
         if state.finished {
             return;
         }
-        if state.frames.len() >= WAITING_MAX {
-            let oldest = state
-                .frames
-                .iter()
-                .position(|it| it.kind == Kind::Notification);
-            // Only from the front, so that sequence numbers stay right.
-            if oldest == Some(0) {
-                state.frames.pop_front();
-                state.first += 1;
-            } else if frame.kind == Kind::Notification {
-                return;
+        while state.frames.len() >= WAITING_MAX || state.bytes > WAITING_BYTES_MAX {
+            let oldest = state.frames.front().map(|it| it.kind);
+            if oldest != Some(Kind::Notification) {
+                // Only the front can go, so that sequence numbers stay right.
+                if frame.kind == Kind::Notification {
+                    return;
+                }
+                break;
             }
+            state.pop_front();
         }
+        state.bytes += frame.json.len();
         state.frames.push_back(frame);
         drop(state);
         self.changed.notify_waiters();
@@ -171,8 +183,9 @@ impl Reader {
                     let number = self.next;
                     self.next += 1;
                     if log.id.is_none() {
-                        state.frames.drain(..=offset);
-                        state.first = self.next;
+                        while state.first < self.next {
+                            state.pop_front();
+                        }
                     }
                     return Step::Frame(number, frame);
                 }

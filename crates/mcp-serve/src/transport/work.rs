@@ -1,13 +1,13 @@
 //! Runs a request on its handler: immediately where nothing but the answer will be sent, in a task
 //! of its own where it may stream.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use futures_util::FutureExt as _;
-use http::{Response, request::Parts};
+use http::{Response, StatusCode, request::Parts};
 use rmcp::{
-    ServerHandler, Service,
+    Peer, RoleServer, ServerHandler, Service,
     model::{
         CallToolResult, ClientRequest, ContentBlock, ErrorData, InitializeRequestParams,
         ProtocolVersion, RequestId, RequestMetaObject, ServerResult, Tool,
@@ -19,10 +19,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     Accepts, StreamHandle, Transport, answer,
+    calls::Entered,
     converse::{Conversation, Wants},
     schema::Schemas,
     stream::{self, Frame, Kind, Log, Reader, Sse, Step},
 };
+use crate::{auth::Principal, session::SessionId};
 
 /// A request that passed every check and waits for its handler.
 pub(super) struct Work<H> {
@@ -54,53 +56,125 @@ where
     /// Works on the request here and now; the answer is one JSON body.
     pub(super) async fn immediately(&self, work: Work<H>, ct: CancellationToken) -> Frame {
         let (id, version) = (work.id.clone(), work.version.clone());
-        let peer = self.silent.peer();
-        let context = work.context(peer, ct.clone(), None);
         let deadline = self.settings.request_deadline;
-        let result = tokio::select! {
-            result = tokio::time::timeout(deadline, run(work, context, self.schemas())) => result,
-            () = ct.cancelled() => Ok(Err(cut_off())),
-        };
-        let result = result.unwrap_or_else(|_| Err(too_slow(deadline.as_secs())));
-        answer::frame(&id, result, &version, &self.server)
+        let result = self
+            .result(work, self.silent.peer(), ct, None, deadline)
+            .await;
+        let result = result.unwrap_or_else(|| Err(cut_off()));
+        answer::frame(&id, result, &version, &self.side)
     }
 
-    fn schemas(&self) -> Option<&Schemas> {
-        self.settings.enforce_schemas.then_some(&self.schemas)
+    /// What the handler answers, within the deadline; `None` when the client cancelled the request
+    /// and wants no answer any more.
+    pub(super) async fn result(
+        &self,
+        work: Work<H>,
+        peer: Peer<RoleServer>,
+        ct: CancellationToken,
+        log: Option<Arc<Log>>,
+        deadline: Duration,
+    ) -> Option<Result<ServerResult, ErrorData>> {
+        let context = work.context(peer, ct.clone(), log);
+        let schemas = self.settings.enforce_schemas.then_some(&self.schemas);
+        // A handler's bug is one request's error, whichever task it happens in.
+        let run = AssertUnwindSafe(run(work, context, schemas)).catch_unwind();
+        tokio::select! {
+            result = tokio::time::timeout(deadline, run) => Some(match result {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => {
+                    tracing::error!("the handler panicked");
+                    Err(answer::internal())
+                }
+                Err(_) => Err(too_slow(deadline.as_secs())),
+            }),
+            () = ct.cancelled() => self.lifecycle.hard.is_cancelled().then(|| Err(cut_off())),
+        }
     }
 
-    /// Works on the request in a task, whose messages and whose answer go to `log`.
-    pub(super) fn in_task(
+    /// Works on the request in a task, whose messages and whose answer go to `log`. The task keeps
+    /// the session of `held` in use, and ends when the session does.
+    pub(super) fn spawn(
         self: &Arc<Self>,
         work: Work<H>,
         wants: Wants,
         log: Arc<Log>,
         ct: CancellationToken,
-    ) -> impl Future<Output = Option<Frame>> + Send + use<H, F> {
+        held: Option<Held>,
+    ) {
         let inner = self.clone();
-        async move {
+        let unfinished = Unfinished {
+            log: log.clone(),
+            id: work.id.clone(),
+        };
+        self.lifecycle.tasks.spawn(async move {
             let (id, version) = (work.id.clone(), work.version.clone());
             let client = work.client.clone();
             let conversation = wants.anything().then(|| {
-                let client = client.as_deref();
-                Conversation::open(log.clone(), wants, client, &inner.asked, ct.child_token())
+                Conversation::open(
+                    log.clone(),
+                    wants,
+                    client.as_deref(),
+                    &inner.asked,
+                    ct.child_token(),
+                )
             });
             let peer = conversation.as_ref().unwrap_or(&inner.silent).peer();
-            let context = work.context(peer, ct.clone(), Some(log));
             let deadline = inner.settings.stream_deadline;
-            let result = tokio::select! {
-                result = tokio::time::timeout(deadline, run(work, context, inner.schemas())) => {
-                    result.unwrap_or_else(|_| Err(too_slow(deadline.as_secs())))
-                }
-                () = ct.cancelled() => {
-                    if !inner.lifecycle.hard.is_cancelled() {
-                        // Cancelled by the client, who wants no answer any more.
-                        return None;
-                    }
-                    Err(cut_off())
-                }
+            let result = inner.result(work, peer, ct.clone(), Some(log.clone()), deadline);
+            let result = match &held {
+                None => result.await,
+                Some(held) => tokio::select! {
+                    result = result => result,
+                    never = inner.hold(held, &ct) => match never {},
+                },
             };
-            Some(answer::frame(&id, result, &version, &inner.server))
+            if let Some(result) = result {
+                log.push(answer::frame(&id, result, &version, &inner.side));
+            }
+            log.finish();
+            drop(unfinished);
+        });
+    }
+
+    /// Keeps a session from idling away under a call, and cancels the call when it ends otherwise.
+    async fn hold(&self, held: &Held, ct: &CancellationToken) -> Infallible {
+        loop {
+            tokio::time::sleep(HOLD_EVERY).await;
+            let touch = self.sessions.touch(&held.session, &held.principal);
+            if let Ok(Ok(None)) = tokio::time::timeout(STORE_DEADLINE, touch).await {
+                ct.cancel();
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+/// The session that a task works for.
+pub(super) struct Held {
+    pub(super) session: SessionId,
+    pub(super) principal: Principal,
+    pub(super) _entered: Entered,
+}
+
+/// How often a call tells the store that its session is in use.
+const HOLD_EVERY: Duration = Duration::from_secs(20);
+
+/// The longest wait for the store of sessions.
+pub(super) const STORE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Sees to it that a log ends with its task, however that ends.
+struct Unfinished {
+    log: Arc<Log>,
+    id: RequestId,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.log.is_finished() {
+            let error = answer::internal();
+            self.log
+                .push(answer::failure(Some(&self.id), &error, StatusCode::OK));
+            self.log.finish();
         }
     }
 }
@@ -109,10 +183,10 @@ impl<H> Work<H> {
     /// What the handler is told besides the request.
     pub(super) fn context(
         &self,
-        peer: rmcp::Peer<rmcp::RoleServer>,
+        peer: Peer<RoleServer>,
         ct: CancellationToken,
         log: Option<Arc<Log>>,
-    ) -> RequestContext<rmcp::RoleServer> {
+    ) -> RequestContext<RoleServer> {
         let mut context = RequestContext::new(self.id.clone(), peer);
         context.ct = ct;
         context.meta = self.meta.clone();
@@ -136,7 +210,7 @@ impl<H> Work<H> {
 /// Holds tool arguments to their schema, then asks the handler.
 async fn run<H: ServerHandler>(
     work: Work<H>,
-    context: RequestContext<rmcp::RoleServer>,
+    context: RequestContext<RoleServer>,
     schemas: Option<&Schemas>,
 ) -> Result<ServerResult, ErrorData> {
     let Work {
@@ -149,7 +223,7 @@ async fn run<H: ServerHandler>(
         (&mut request, &tool, schemas)
     {
         let arguments = Value::Object(call.params.arguments.take().unwrap_or_default());
-        if let Err(problems) = schemas.check(tool, &arguments) {
+        if let Err(problems) = schemas.check(tool, &arguments)? {
             let error = CallToolResult::error(vec![ContentBlock::text(problems)]);
             let mut result = ServerResult::CallToolResult(error);
             if context
@@ -164,12 +238,7 @@ async fn run<H: ServerHandler>(
             call.params.arguments = Some(arguments);
         }
     }
-    // A handler's bug is one request's error, whichever task it happens in.
-    let work = AssertUnwindSafe(handler.handle_request(request, context)).catch_unwind();
-    work.await.unwrap_or_else(|_| {
-        tracing::error!("the handler panicked");
-        Err(answer::internal())
-    })
+    handler.handle_request(request, context).await
 }
 
 fn too_slow(seconds: u64) -> ErrorData {
@@ -185,7 +254,7 @@ fn cut_off() -> ErrorData {
 pub(super) async fn deliver(
     mut reader: Reader,
     delivery: Delivery,
-    keep_alive: std::time::Duration,
+    keep_alive: Duration,
     on_stream: impl FnOnce(),
 ) -> Response<Body> {
     let Delivery {
@@ -196,7 +265,7 @@ pub(super) async fn deliver(
     let soon = if accepts.sse {
         keep_alive
     } else {
-        std::time::Duration::MAX
+        Duration::MAX
     };
     let first = tokio::time::timeout(soon, reader.next()).await;
     let first = match first {
@@ -207,6 +276,8 @@ pub(super) async fn deliver(
             }
             Some((number, frame))
         }
+        // Cancelled by the client, who is not waiting for anything.
+        Ok(Step::End) if !accepts.sse => return answer::empty(StatusCode::ACCEPTED),
         Ok(Step::End | Step::SentAway) | Err(_) => None,
     };
     on_stream();

@@ -39,7 +39,7 @@ struct Difference {
 }
 
 /// All of them, in the order in which they apply.
-const ALL: [Difference; 19] = [
+const ALL: [Difference; 20] = [
     Difference {
         name: "foreign origins are refused",
         why: "every request's Origin must be checked; rmcp does it only where told to [M-02, S-01]",
@@ -134,6 +134,11 @@ const ALL: [Difference; 19] = [
         name: "streams are primed from revision 2025-11-25 on",
         why: "an event without data is of that revision; rmcp sends it to all [L-05]",
         apply: streams::priming,
+    },
+    Difference {
+        name: "discovery may be kept for a while",
+        why: "hints are set for each method; rmcp's say that everything is stale at once [M-31, G7]",
+        apply: hints,
     },
 ];
 
@@ -346,6 +351,17 @@ fn plain_text(case: &Case<'_>, answer: &mut Answer) {
         _ => (-32600, None),
     };
     refuse(answer, answer.status, code, id);
+}
+
+fn hints(case: &Case<'_>, answer: &mut Answer) {
+    if !case.is_modern() || case.method() != "server/discover" {
+        return;
+    }
+    for message in &mut answer.messages {
+        if message["result"]["ttlMs"] == 0 {
+            message["result"]["ttlMs"] = json!(300_000);
+        }
+    }
 }
 
 fn server_info(case: &Case<'_>, answer: &mut Answer) {

@@ -3,7 +3,7 @@
 use mcp_serve::test_util::RawResponse;
 use serde_json::{Value, json};
 
-use super::probe::{Running, start, start_with};
+use super::probe::{Fate, Running, start, start_with};
 
 async fn post(running: &Running, headers: &[(&str, &str)], body: &[u8]) -> RawResponse {
     let mut all = vec![
@@ -65,21 +65,28 @@ async fn what_is_json_and_no_message_is_an_invalid_request() {
 #[tokio::test]
 async fn deep_json_is_refused_and_the_server_lives_on() {
     let running = start().await;
-    let deep = format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"echo","arguments":{}{}}}}}"#,
-        "[".repeat(50_000),
-        "]".repeat(50_000)
-    );
-    let answer = post(&running, &[], deep.as_bytes()).await;
-    assert!(answer.status == 400 || answer.status == 200, "{answer:?}");
-    assert_eq!(
-        running
-            .server
-            .modern()
-            .call("tools/list", json!({}))
+    let mut modern = running.server.modern();
+    let legacy = running.server.legacy("2025-11-25").await;
+    let (headers, body) = modern.request("tools/call", json!({"name": "echo", "arguments": {}}));
+    let deep = format!(r#"{{"text":{}{}}}"#, "[".repeat(50_000), "]".repeat(50_000));
+    let body = body
+        .to_string()
+        .replace(r#""arguments":{}"#, &format!(r#""arguments":{deep}"#));
+    for headers in [headers, legacy.session_headers()] {
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|it| (it.0.as_str(), it.1.as_str()))
+            .collect();
+        let mut client = running.server.connect().await;
+        let answer = client
+            .request("POST", "/mcp", &headers, body.as_bytes())
             .await
-            .unwrap()
-            .status(),
+            .unwrap();
+        assert!(answer.status < 500, "{answer:?}");
+        assert!([-32602, -32700].contains(&code(&answer)), "{answer:?}");
+    }
+    assert_eq!(
+        modern.call("tools/list", json!({})).await.unwrap().status(),
         200
     );
 }
@@ -329,4 +336,57 @@ async fn schema_limits_are_enforced_before_the_handler_is_asked() {
         modern.call("tools/call", exact).await.unwrap().result()["content"][0]["text"],
         "ten chars!"
     );
+}
+
+#[tokio::test]
+async fn a_tool_whose_schema_cannot_be_enforced_is_not_called() {
+    let running = start().await;
+    let call = json!({"name": "remote", "arguments": {"text": "a"}});
+    let answer = running
+        .server
+        .modern()
+        .call("tools/call", call)
+        .await
+        .unwrap();
+    assert_eq!(answer.error_code(), -32603);
+}
+
+#[tokio::test]
+async fn a_request_that_names_an_older_revision_in_its_meta_needs_a_session() {
+    let running = start().await;
+    let mut older = running.server.modern();
+    older.version = "2025-11-25".to_owned();
+    let answer = older.call("tools/list", json!({})).await.unwrap();
+    assert_eq!((answer.status(), answer.error_code()), (400, -32000));
+}
+
+#[tokio::test]
+async fn a_subscription_that_panics_is_answered() {
+    let running = start().await;
+    let mut legacy = running.server.legacy("2025-11-25").await;
+    let panic = json!({"uri": "test:panic"});
+    let answer = legacy.call("resources/subscribe", panic).await.unwrap();
+    assert_eq!((answer.status(), answer.error_code()), (200, -32603));
+}
+
+#[tokio::test]
+async fn a_notification_reaches_the_handler_and_its_panic_nobody() {
+    let mut running = start().await;
+    let mut legacy = running.server.legacy("2025-11-25").await;
+    for (method, fates) in [
+        ("notifications/panic", &[Fate::Begun][..]),
+        ("notifications/own", &[Fate::Begun, Fate::Done][..]),
+    ] {
+        assert_eq!(
+            legacy
+                .notify(method, json!({"a": 1}))
+                .await
+                .unwrap()
+                .status(),
+            202
+        );
+        for fate in fates {
+            assert_eq!(running.fate().await, *fate, "{method}");
+        }
+    }
 }

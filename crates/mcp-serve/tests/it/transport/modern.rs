@@ -168,3 +168,23 @@ async fn a_session_id_means_nothing_to_a_modern_request() {
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.head.header("mcp-session-id"), None);
 }
+
+#[tokio::test]
+async fn results_that_say_nothing_of_caching_get_the_hints_of_their_method() {
+    let running = start().await;
+    let mut modern = running.server.modern();
+    for (method, ttl, scope) in [
+        ("server/discover", 300_000, "private"),
+        ("resources/templates/list", 300_000, "private"),
+        ("resources/list", 0, "private"),
+        // The handler's own word.
+        ("tools/list", 1000, "public"),
+    ] {
+        let result = modern.call(method, json!({})).await.unwrap().result();
+        assert_eq!(
+            (&result["ttlMs"], &result["cacheScope"]),
+            (&json!(ttl), &json!(scope)),
+            "{method}"
+        );
+    }
+}

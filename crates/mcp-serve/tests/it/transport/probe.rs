@@ -12,12 +12,12 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock,
-        ElicitRequestParams, ElicitationSchema, ListToolsResult, PaginatedRequestParams,
-        ProgressNotificationParam, ReadResourceRequestParams, ReadResourceResponse,
-        ServerCapabilities, ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool,
-        UnsubscribeRequestParams,
+        CustomNotification, ElicitRequestParams, ElicitationSchema, ListToolsResult,
+        PaginatedRequestParams, ProgressNotificationParam, ReadResourceRequestParams,
+        ReadResourceResponse, ServerCapabilities, ServerConfig, SubscribeRequestParams,
+        SubscriptionFilter, Tool, UnsubscribeRequestParams,
     },
-    service::RequestContext,
+    service::{NotificationContext, RequestContext},
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -111,6 +111,10 @@ fn tools() -> Vec<Tool> {
         tool("panic", json!({})),
         tool("fail", json!({})),
         tool("away", json!({})),
+        tool(
+            "remote",
+            json!({"text": {"$ref": "https://schemas.example/text.json"}}),
+        ),
         tool(
             "region",
             json!({"region": {"type": "string", "x-mcp-header": "Region"}}),
@@ -267,6 +271,7 @@ impl ServerHandler for Probe {
         request: SubscribeRequestParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
+        assert_ne!(request.uri, "test:panic", "as asked");
         if request.uri.starts_with("test:") {
             return Ok(());
         }
@@ -279,6 +284,16 @@ impl ServerHandler for Probe {
         _context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         Ok(())
+    }
+
+    async fn on_custom_notification(
+        &self,
+        notification: CustomNotification,
+        _context: NotificationContext<RoleServer>,
+    ) {
+        let _ = self.fates.send(Fate::Begun);
+        assert_ne!(notification.method, "notifications/panic", "as asked");
+        let _ = self.fates.send(Fate::Done);
     }
 
     fn accepted_subscription_filter(

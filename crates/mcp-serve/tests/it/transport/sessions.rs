@@ -270,3 +270,54 @@ async fn two_requests_of_one_session_cannot_run_under_one_id() {
         .unwrap();
     first.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn what_a_session_keeps_is_bounded_in_size() {
+    let running = start().await;
+    let long = "x".repeat(20_000);
+    let capabilities = json!({"experimental": {"a": {"b": long}}});
+    let address = running.server.addr();
+    let opened = Legacy::initialize_with(address, "2025-11-25", capabilities, Vec::new()).await;
+    assert!(opened.unwrap_err().to_string().contains("-32602"));
+    let mut legacy = running.server.legacy("2025-11-25").await;
+    let uri = json!({"uri": format!("test:{long}")});
+    assert_eq!(
+        legacy
+            .call("resources/subscribe", uri)
+            .await
+            .unwrap()
+            .error_code(),
+        -32602
+    );
+}
+
+#[tokio::test]
+async fn the_calls_of_one_session_are_bounded() {
+    let mut running = start_with(|config| config.mcp.calls_per_session_max = 1).await;
+    let mut legacy = running.server.legacy("2025-11-25").await;
+    let slow = json!({"name": "slow", "arguments": {"millis": 60_000}});
+    let body = legacy.body("tools/call", slow.clone());
+    let first = {
+        let (legacy, body) = (legacy.clone(), body.clone());
+        tokio::spawn(async move { legacy.post(&body).await })
+    };
+    running.fate().await;
+    let second = legacy.call("tools/call", slow.clone()).await.unwrap();
+    assert_eq!(
+        (second.status(), second.head.header("retry-after")),
+        (429, Some("1"))
+    );
+    // What is only looked at still is, and so are other sessions served.
+    assert_eq!(
+        legacy.call("tools/list", json!({})).await.unwrap().status(),
+        200
+    );
+    let mut other = running.server.legacy("2025-11-25").await;
+    let echo = json!({"name": "echo", "arguments": {"text": "a"}});
+    assert_eq!(other.call("tools/call", echo).await.unwrap().status(), 200);
+    legacy
+        .notify("notifications/cancelled", json!({"requestId": body["id"]}))
+        .await
+        .unwrap();
+    first.await.unwrap().unwrap();
+}

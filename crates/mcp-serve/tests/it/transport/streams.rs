@@ -303,6 +303,22 @@ async fn a_client_that_takes_no_questions_is_not_asked() {
     );
 }
 
+#[tokio::test]
+async fn a_client_is_asked_only_what_it_said_that_it_can() {
+    let running = start().await;
+    let address = running.server.addr();
+    let roots = json!({"roots": {}});
+    let mut legacy = Legacy::initialize_with(address, "2025-11-25", roots, Vec::new())
+        .await
+        .unwrap();
+    let ask = json!({"name": "ask", "arguments": {"question": "Who?"}});
+    let answer = legacy.call("tools/call", ask).await.unwrap();
+    assert_eq!(
+        (answer.messages.len(), &answer.result()["isError"]),
+        (1, &json!(true))
+    );
+}
+
 async fn open_to_questions(running: &Running) -> Legacy {
     let capabilities = json!({"elicitation": {}});
     let address = running.server.addr();

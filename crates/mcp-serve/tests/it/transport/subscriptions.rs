@@ -125,10 +125,7 @@ async fn too_many_resources_are_refused_before_the_stream() {
 
 #[tokio::test]
 async fn a_slow_listener_is_told_that_something_changed() {
-    let running = start_with(|config| {
-        config.mcp.listen_resources_max = 256;
-    })
-    .await;
+    let running = start().await;
     let filter = listen(&json!({"toolsListChanged": true, "resourceSubscriptions": ["test:a"]}));
     let mut stream = running
         .server
@@ -184,11 +181,88 @@ async fn an_older_client_hears_of_what_it_subscribed_to_on_its_stream() {
 }
 
 #[tokio::test]
+async fn what_others_change_does_not_keep_a_stream_silent() {
+    let running = start().await;
+    let filter = listen(&json!({"toolsListChanged": true}));
+    let mut stream = running
+        .server
+        .modern()
+        .open("subscriptions/listen", filter)
+        .await
+        .unwrap();
+    next(&mut stream).await;
+    let (events, stop) = (
+        running.events.clone(),
+        tokio_util::sync::CancellationToken::new(),
+    );
+    let others = tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+        loop {
+            events.publish(Event {
+                audience: Some("others".into()),
+                change: Change::Tools,
+            });
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }));
+    let quiet = stream.next_event(std::time::Duration::from_secs(2)).await;
+    assert!(!matches!(quiet, Next::Event(_)), "{quiet:?}");
+    assert!(stream.comments() >= 2, "{} comments", stream.comments());
+    stop.cancel();
+    others.await.unwrap();
+}
+
+#[tokio::test]
+async fn one_principal_cannot_have_streams_without_end() {
+    let running = start_with(|config| config.mcp.listens_per_principal_max = 1).await;
+    let filter = listen(&json!({"toolsListChanged": true}));
+    let first = running
+        .server
+        .modern()
+        .open("subscriptions/listen", filter.clone())
+        .await
+        .unwrap();
+    let refused = running
+        .server
+        .modern()
+        .call("subscriptions/listen", filter.clone())
+        .await
+        .unwrap();
+    assert_eq!(
+        (refused.status(), refused.head.header("retry-after")),
+        (429, Some("1"))
+    );
+    drop(first);
+    let again = async {
+        while running
+            .server
+            .modern()
+            .open("subscriptions/listen", filter.clone())
+            .await
+            .is_err()
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, again)
+        .await
+        .expect("the place is free again");
+}
+
+#[tokio::test]
 async fn a_session_has_one_stream_and_the_newest_is_it() {
     let running = start().await;
     let legacy = running.server.legacy("2025-11-25").await;
     let mut first = legacy.open_get().await.unwrap();
     let mut second = legacy.open_get().await.unwrap();
+    drop(legacy.open_get().await.unwrap());
+    let mut third = legacy.open_get().await.unwrap();
+    assert!(
+        second
+            .rest(SOON)
+            .await
+            .iter()
+            .all(|event| event.data.trim().is_empty())
+    );
     assert!(
         first
             .rest(SOON)
@@ -198,11 +272,11 @@ async fn a_session_has_one_stream_and_the_newest_is_it() {
     );
     running.publish(Change::Tools);
     assert_eq!(
-        next(&mut second).await["method"],
+        next(&mut third).await["method"],
         "notifications/tools/list_changed"
     );
     assert_eq!(legacy.delete().await.unwrap(), 204);
-    assert!(second.rest(SOON).await.is_empty());
+    assert!(third.rest(SOON).await.is_empty());
 }
 
 #[tokio::test]

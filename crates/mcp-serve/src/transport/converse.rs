@@ -282,7 +282,10 @@ impl Outlet {
             ServerNotification::CustomNotification(_)
             | ServerNotification::TaskStatusNotification(_) => true,
             // Changes travel on the event channel, to whom they concern.
-            _ => false,
+            _ => {
+                tracing::debug!("a handler's notice of a change is dropped; `Events` takes it");
+                false
+            }
         };
         if wanted {
             push(

@@ -177,9 +177,11 @@ async fn initialize_agrees_on_a_revision_that_has_it() {
 async fn over_the_cap_a_new_session_is_told_when_to_come_back() {
     let running = start_with(|config| {
         named(config);
-        let mut limits = session::Limits::default();
-        limits.sessions_max = 3;
-        limits.per_principal_max = 2;
+        let limits = session::Limits {
+            sessions_max: 3,
+            per_principal_max: 2,
+            ..session::Limits::default()
+        };
         config.sessions = Arc::new(MemorySessions::new(limits));
     })
     .await;
@@ -216,9 +218,11 @@ async fn over_the_cap_a_new_session_is_told_when_to_come_back() {
 #[tokio::test]
 async fn an_idle_session_ends_and_its_stream_with_it() {
     let running = start_with(|config| {
-        let mut limits = session::Limits::default();
-        limits.idle = Duration::from_secs(2);
-        limits.lifetime = Duration::from_secs(9);
+        let limits = session::Limits {
+            idle: Duration::from_secs(2),
+            lifetime: Duration::from_secs(9),
+            ..session::Limits::default()
+        };
         config.sessions = Arc::new(MemorySessions::new(limits));
     })
     .await;

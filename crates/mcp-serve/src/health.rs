@@ -31,6 +31,11 @@ pub trait Check: Send + Sync + 'static {
     async fn check(&self) -> Result<(), String>;
 }
 
+/// Where liveness is asked for.
+pub(crate) const LIVE_PATHS: [&str; 3] = ["/livez", "/health/live", "/health/liveness"];
+/// Where readiness is asked for.
+pub(crate) const READY_PATHS: [&str; 3] = ["/readyz", "/health/ready", "/health/readiness"];
+
 const CHECK_DEADLINE: Duration = Duration::from_secs(2);
 const CACHE: Duration = Duration::from_secs(1);
 

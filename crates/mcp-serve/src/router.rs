@@ -4,18 +4,21 @@
 //! 2. panic guard
 //! 3. probes: `/livez`, `/readyz` and the health report are answered here, so that an orchestrator
 //!    needs neither a listed host nor a credential. Whoever lacks those learns the status alone.
-//! 4. refusal of new work while the server drains
-//! 5. host, origin, preflight
+//! 4. host, origin, preflight
+//! 5. refusal of new work while the server drains. A POST to MCP goes on: it may be a message that
+//!    a call under way waits for, and the transport refuses the others.
 //! 6. limits of the request
 //! 7. authentication: the `Principal` goes into the extensions
 //! 8. the MCP paths, or the further routes within the deadline
 //!
-//! On the way back every answer, errors included, gets the CORS and security headers and the
-//! request id.
+//! On the way back every answer given here, errors included, gets the CORS and security headers
+//! and the request id. Two kinds come from before and have none of that: hyper's refusals of what
+//! is no HTTP or has far too large a head, and the server's of one connection too many.
 
 mod answer;
 
 use std::{
+    borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
@@ -48,7 +51,7 @@ use crate::{
     auth::{AuthError, Authenticator, Principal},
     config::{AllowedHosts, AllowedOrigins, Config, Limits},
     guard::{self, Cors},
-    health::{Answer, Health},
+    health::{Answer, Health, LIVE_PATHS, READY_PATHS},
     lifecycle::Lifecycle,
     server::Exchange,
     telemetry::{AccessLine, AccessNote, RequestIds, RouteName, TraceParent, X_REQUEST_ID},
@@ -182,8 +185,8 @@ where
 
     fn route(&self, path: &str) -> Route {
         match path {
-            "/livez" | "/health/live" | "/health/liveness" => return Route::Live,
-            "/readyz" | "/health/ready" | "/health/readiness" => return Route::Ready,
+            _ if LIVE_PATHS.contains(&path) => return Route::Live,
+            _ if READY_PATHS.contains(&path) => return Route::Ready,
             _ if *path == *self.health_path => return Route::Health,
             _ => {}
         }
@@ -226,13 +229,14 @@ where
         if let Route::Live | Route::Ready | Route::Health = route {
             return self.probe(&route, &parts, cors).await;
         }
-        if self.draining.load(Ordering::Relaxed) {
-            return Err(Failure::unavailable("the server is shutting down"));
-        }
         guard::check_host(&parts, &self.hosts)?;
         *cors = guard::check_origin(&parts, &self.origins)?;
         if guard::is_preflight(&parts) {
             return Ok(preflight(&parts));
+        }
+        let may_be_awaited = matches!(route, Route::Mcp(_)) && parts.method == Method::POST;
+        if self.draining.load(Ordering::Relaxed) && !may_be_awaited {
+            return Err(Failure::unavailable("the server is shutting down"));
         }
         self.check_limits(&parts)?;
         let principal = self.authenticate(&parts).await?;
@@ -312,7 +316,10 @@ where
             .and_then(|value| value.to_str().ok());
         let announced = announced.and_then(|digits| digits.parse::<u64>().ok());
         if announced.is_some_and(|bytes| bytes > self.limits.body_bytes_max as u64) {
-            return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, BODY_TOO_LARGE));
+            return Err(Failure::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                self.body_too_large(),
+            ));
         }
         Ok(())
     }
@@ -334,11 +341,41 @@ where
             Ok(response) => response,
             Err(never) => match never {},
         };
-        Ok(with_error_body(response))
+        Ok(self.with_error_body(response))
+    }
+
+    fn body_too_large(&self) -> String {
+        format!(
+            "the body is larger than {} bytes",
+            self.limits.body_bytes_max
+        )
+    }
+
+    /// Gives errors that a router answers without a body (404, 405) or with axum's own text (413) the
+    /// form that all errors here have.
+    fn with_error_body(&self, mut response: Response<Body>) -> Response<Body> {
+        let status = response.status();
+        let is_error = status.is_client_error() || status.is_server_error();
+        let is_bare =
+            !response.headers().contains_key(CONTENT_TYPE) && response.body().is_end_stream();
+        let message: Cow<'static, str> = match status {
+            StatusCode::NOT_FOUND if is_bare => "there is nothing at this path".into(),
+            StatusCode::METHOD_NOT_ALLOWED if is_bare => {
+                "this path does not take this method".into()
+            }
+            StatusCode::PAYLOAD_TOO_LARGE if is_bare || has_plain_text(&response) => {
+                self.body_too_large().into()
+            }
+            _ if is_error && is_bare => status.canonical_reason().unwrap_or("error").into(),
+            _ => return response,
+        };
+        let (parts, body) = error_response(status, &message, Shape::Problem).into_parts();
+        response.headers_mut().remove(CONTENT_LENGTH);
+        response.headers_mut().extend(parts.headers);
+        *response.body_mut() = body;
+        response
     }
 }
-
-const BODY_TOO_LARGE: &str = "the body is too large";
 
 /// Leaves the template of the matched route in the response, where the access line finds it.
 async fn note_route(request: Request, next: Next) -> Response<Body> {
@@ -347,26 +384,6 @@ async fn note_route(request: Request, next: Next) -> Response<Body> {
     if let Some(path) = path {
         response.extensions_mut().insert(path);
     }
-    response
-}
-
-/// Gives errors that a router answers without a body (404, 405) or with axum's own text (413) the
-/// form that all errors here have.
-fn with_error_body(mut response: Response<Body>) -> Response<Body> {
-    let status = response.status();
-    let is_error = status.is_client_error() || status.is_server_error();
-    let is_bare = !response.headers().contains_key(CONTENT_TYPE) && response.body().is_end_stream();
-    let message = match status {
-        StatusCode::NOT_FOUND if is_bare => "there is nothing at this path",
-        StatusCode::METHOD_NOT_ALLOWED if is_bare => "this path does not take this method",
-        StatusCode::PAYLOAD_TOO_LARGE if is_bare || has_plain_text(&response) => BODY_TOO_LARGE,
-        _ if is_error && is_bare => status.canonical_reason().unwrap_or("error"),
-        _ => return response,
-    };
-    let (parts, body) = error_response(status, message, Shape::Problem).into_parts();
-    response.headers_mut().remove(CONTENT_LENGTH);
-    response.headers_mut().extend(parts.headers);
-    *response.body_mut() = body;
     response
 }
 

@@ -1,6 +1,7 @@
 //! Answers that the edge gives itself, and the body that knows when an answer is over.
 
 use std::{
+    borrow::Cow,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -33,15 +34,15 @@ pub(super) enum Shape {
 #[derive(Debug)]
 pub(super) struct Failure {
     status: StatusCode,
-    message: &'static str,
+    message: Cow<'static, str>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Failure {
-    pub(super) const fn new(status: StatusCode, message: &'static str) -> Self {
+    pub(super) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,
-            message,
+            message: message.into(),
             header: None,
         }
     }
@@ -58,7 +59,7 @@ impl Failure {
     }
 
     pub(super) fn into_response(self, shape: Shape) -> Response<Body> {
-        let mut response = error_response(self.status, self.message, shape);
+        let mut response = error_response(self.status, &self.message, shape);
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, value);
         }

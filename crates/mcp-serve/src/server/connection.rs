@@ -156,16 +156,15 @@ async fn open<F>(stream: &mut TcpStream, shared: &Shared<F>) -> Option<(Opening,
 
 fn http1_builder(limits: &Limits) -> http1::Builder {
     const BUFFER_BYTES: usize = 64 << 10;
+    const HEADERS_BEYOND: usize = 28;
     let mut builder = http1::Builder::new();
     builder
         // The time for a head is watched here, without a timer per request.
         .header_read_timeout(None)
         .max_header_size(limits.header_bytes_max)
-        .max_buf_size(limits.header_bytes_max.max(BUFFER_BYTES));
-    // hyper has room for 100 without an allocation; asking for any number costs one.
-    if limits.headers_max != 100 {
-        builder.max_headers(limits.headers_max);
-    }
+        .max_buf_size(limits.header_bytes_max.max(BUFFER_BYTES))
+        // A few too many reach the router, whose answer says more than hyper's.
+        .max_headers(limits.headers_max.saturating_add(HEADERS_BEYOND));
     builder
 }
 

@@ -1,5 +1,7 @@
 //! The end of a server: what is under way is finished, nothing new begins, and it ends in time.
 
+mod calls;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

@@ -114,8 +114,11 @@ async fn a_flood_of_headers_is_431() {
         .connect()
         .await
         .request("GET", "/hello", &many, b"")
-        .await;
-    assert_eq!(answer.unwrap().status, 431);
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 431);
+    assert_eq!(answer.json()["status"], 431);
+    assert!(answer.header("x-request-id").is_some());
 
     let fits = "x".repeat(15 << 10);
     let answer = server
@@ -161,11 +164,10 @@ async fn an_announced_body_that_is_too_large_is_413_at_once() {
             server.addr()
         );
         client.send(head.as_bytes()).await.unwrap();
-        assert_eq!(
-            client.read_response(false).await.unwrap().status,
-            413,
-            "{path}"
-        );
+        let answer = client.read_response(false).await.unwrap();
+        assert_eq!(answer.status, 413, "{path}");
+        let limit = "the body is larger than 1048576 bytes";
+        assert!(answer.text().contains(limit), "{path} {answer:?}");
     }
 }
 
@@ -202,6 +204,8 @@ async fn a_chunked_body_that_is_too_large_is_413() {
             .await
             .unwrap();
         assert_eq!(answer.status, 413, "{path} {answer:?}");
+        let limit = "the body is larger than 1000 bytes";
+        assert!(answer.text().contains(limit), "{path} {answer:?}");
         let json = answer.header("content-type").unwrap();
         assert!(
             json == "application/json" || json == "application/problem+json",

@@ -1,4 +1,4 @@
-//! What a server is told: plain data, in types that cannot hold a bad value.
+//! What a server is told: plain data, checked before the server takes its address.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use std::{
 use crate::{
     auth::{Anonymous, Authenticator},
     events::{Events, MemoryEvents},
-    health::Check,
+    health::{Check, LIVE_PATHS, READY_PATHS},
     session::{MemorySessions, SessionStore},
     transport,
 };
@@ -69,6 +69,89 @@ impl Default for Config {
             events: Arc::new(MemoryEvents::default()),
             checks: Vec::new(),
         }
+    }
+}
+
+/// A setting that no server can run with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} {problem}")]
+pub struct ConfigError {
+    /// The field, such as `limits.body_bytes_max`.
+    pub setting: &'static str,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
+impl Config {
+    /// Whether a server can run with these settings; [`Server::bind`](crate::Server::bind) asks.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_paths()?;
+        self.validate_limits()
+    }
+
+    fn validate_paths(&self) -> Result<(), ConfigError> {
+        let is_probe = |path: &str| LIVE_PATHS.contains(&path) || READY_PATHS.contains(&path);
+        let health = self.health_path.as_str();
+        let bare = |path: &str| path.strip_suffix('/').unwrap_or(path).to_owned();
+        let mcp = |problem| Err(ConfigError::new("mcp_paths", problem));
+        if self.mcp_paths.is_empty() {
+            return mcp("must name at least one path");
+        }
+        if self.mcp_paths.iter().any(|path| !path.starts_with('/')) {
+            return mcp("must hold paths that begin with a slash");
+        }
+        if self.mcp_paths.iter().any(|path| is_probe(&bare(path))) {
+            return mcp("must not hold a path of a probe");
+        }
+        if !health.starts_with('/') {
+            let problem = "must begin with a slash";
+            return Err(ConfigError::new("health_path", problem));
+        }
+        if is_probe(health) {
+            let problem = "must not be a path of a probe";
+            return Err(ConfigError::new("health_path", problem));
+        }
+        if self.mcp_paths.iter().any(|path| bare(path) == bare(health)) {
+            let problem = "must not be one of mcp_paths";
+            return Err(ConfigError::new("health_path", problem));
+        }
+        Ok(())
+    }
+
+    fn validate_limits(&self) -> Result<(), ConfigError> {
+        let (limits, mcp) = (&self.limits, &self.mcp);
+        let zero = Duration::ZERO;
+        let zeros = [
+            ("limits.connections_max", limits.connections_max == 0),
+            ("limits.body_bytes_max", limits.body_bytes_max == 0),
+            ("limits.headers_max", limits.headers_max == 0),
+            ("limits.uri_bytes_max", limits.uri_bytes_max == 0),
+            ("limits.http2_streams_max", limits.http2_streams_max == 0),
+            ("limits.first_byte", limits.first_byte == zero),
+            ("limits.header_read", limits.header_read == zero),
+            ("limits.keep_alive_idle", limits.keep_alive_idle == zero),
+            ("limits.write_stall", limits.write_stall == zero),
+            ("limits.request_deadline", limits.request_deadline == zero),
+            ("mcp.request_deadline", mcp.request_deadline == zero),
+            ("mcp.stream_deadline", mcp.stream_deadline == zero),
+            ("mcp.keep_alive", mcp.keep_alive == zero),
+            ("mcp.listen_max", mcp.listen_max == zero),
+        ];
+        if let Some((setting, _)) = zeros.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(ConfigError::new(setting, "must not be zero"));
+        }
+        // hyper's buffer for a head is never smaller.
+        if limits.header_bytes_max < 8 << 10 {
+            let problem = "must be at least 8192";
+            return Err(ConfigError::new("limits.header_bytes_max", problem));
+        }
+        Ok(())
+    }
+}
+
+impl ConfigError {
+    const fn new(setting: &'static str, problem: &'static str) -> Self {
+        Self { setting, problem }
     }
 }
 
@@ -141,8 +224,9 @@ pub struct Drain {
     pub notice: Duration,
     /// So long running requests may take to finish. Default 25 s.
     pub limit: Duration,
-    /// So long requests that were cancelled at the limit may take to say so, and so long a request
-    /// whose head is half sent may take to arrive (and be refused). Default 1 s.
+    /// At the limit handlers of MCP are dropped, not asked; so long connections then have to write
+    /// what there is to write, and every other request to end. It is also the time for a request
+    /// whose head is half sent when the drain begins to arrive (and be refused). Default 1 s.
     pub grace: Duration,
 }
 
@@ -153,5 +237,47 @@ impl Default for Drain {
             limit: Duration::from_secs(25),
             grace: Duration::from_secs(1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Spoil = fn(&mut Config);
+
+    #[test]
+    fn a_setting_that_no_server_can_run_with_is_named() {
+        assert_eq!(Config::default().validate(), Ok(()));
+        let cases: [(&str, Spoil); 11] = [
+            ("mcp_paths", |it| it.mcp_paths.clear()),
+            ("mcp_paths", |it| it.mcp_paths = vec!["mcp".into()]),
+            ("mcp_paths", |it| it.mcp_paths = vec!["/livez/".into()]),
+            ("health_path", |it| it.health_path = "health".into()),
+            ("health_path", |it| it.health_path = String::new()),
+            ("health_path", |it| it.health_path = "/mcp/".into()),
+            ("health_path", |it| it.health_path = "/readyz".into()),
+            ("mcp.keep_alive", |it| it.mcp.keep_alive = Duration::ZERO),
+            ("limits.body_bytes_max", |it| it.limits.body_bytes_max = 0),
+            ("limits.http2_streams_max", |it| {
+                it.limits.http2_streams_max = 0;
+            }),
+            ("limits.header_bytes_max", |it| {
+                it.limits.header_bytes_max = 8191;
+            }),
+        ];
+        for (setting, spoil) in cases {
+            let mut config = Config::default();
+            spoil(&mut config);
+            let error = config.validate().unwrap_err();
+            assert_eq!(error.setting, setting, "{error}");
+            assert!(error.to_string().starts_with(setting), "{error}");
+        }
+        let config = Config {
+            mcp_paths: vec!["/".to_owned(), "/health/".to_owned()],
+            health_path: "/fine".to_owned(),
+            ..Config::default()
+        };
+        assert_eq!(config.validate(), Ok(()));
     }
 }

@@ -28,7 +28,7 @@ use tokio::{
 use self::connection::{End, Shared};
 pub(crate) use self::exchange::{Chunk, Exchange};
 use crate::{
-    config::{Config, Drain},
+    config::{Config, ConfigError, Drain},
     health::Health,
     lifecycle::Lifecycle,
     router::Router,
@@ -48,8 +48,8 @@ pub enum ServeError {
         source: io::Error,
     },
     /// A setting that no server can run with.
-    #[error("{0}")]
-    Config(&'static str),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The signals that stop the server could not be subscribed to.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
@@ -132,14 +132,7 @@ where
         routes: axum::Router,
         config: Config,
     ) -> Result<Self, ServeError> {
-        if config.limits.header_bytes_max < 8 << 10 {
-            return Err(ServeError::Config("header_bytes_max must be at least 8192"));
-        }
-        if config.mcp_paths.iter().any(|path| !path.starts_with('/')) {
-            return Err(ServeError::Config(
-                "every path of mcp_paths must begin with a slash",
-            ));
-        }
+        config.validate()?;
         let bind_error = |source| ServeError::Bind {
             address: config.listen,
             source,

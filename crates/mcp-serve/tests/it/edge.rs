@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use axum::{Extension, Router, body::Bytes, routing};
 use http::request::Parts;
 use mcp_serve::{
-    Config,
+    Config, Server,
     auth::{AuthError, Authenticator, Principal},
     telemetry::RequestId,
     test_util::{RawResponse, TestServer},
@@ -74,6 +74,18 @@ pub(crate) fn assert_rpc_error(answer: &RawResponse, status: u16, code: i64) {
         error.get("id").is_none(),
         "the id of an unread request is unknown: {error}"
     );
+}
+
+#[tokio::test]
+async fn a_setting_that_no_server_can_run_with_is_named_before_the_address_is_taken() {
+    let mut config = Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        ..Config::default()
+    };
+    config.mcp.keep_alive = Duration::ZERO;
+    let refused = Server::bind(|| Nothing, Router::new(), config).await;
+    let error = refused.unwrap_err().to_string();
+    assert_eq!(error, "mcp.keep_alive must not be zero");
 }
 
 #[tokio::test]

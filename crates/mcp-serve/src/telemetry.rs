@@ -74,6 +74,9 @@ pub enum TelemetryError {
     /// The process has logs already.
     #[error("logs were set up before")]
     AlreadySet,
+    /// The logs that this handle belongs to are gone.
+    #[error("the level of the logs cannot be changed any more")]
+    Gone,
 }
 
 /// Changes the level of the logs of this process while it runs.
@@ -88,7 +91,7 @@ impl Telemetry {
         let level = level.parse::<Level>()?;
         self.filter
             .reload(filter(level))
-            .map_err(|_| TelemetryError::AlreadySet)
+            .map_err(|_| TelemetryError::Gone)
     }
 }
 
@@ -123,9 +126,11 @@ pub fn init(level: &str, format: Format, output: Output) -> Result<Telemetry, Te
     Ok(Telemetry { filter: handle })
 }
 
+/// What is written at a level, for those who set up a subscriber of their own.
+///
 /// rmcp's lines below warnings print the bodies of notifications and requests, and those of the
 /// HTTP stack print headers: they are never written, whatever the level.
-fn filter(level: Level) -> Targets {
+pub fn filter(level: Level) -> Targets {
     let quiet = level.0.min(LevelFilter::WARN);
     Targets::new().with_default(level.0).with_targets([
         ("rmcp", quiet),

@@ -6,9 +6,17 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, routing};
-use mcp_serve::Config;
-use serde_json::Value;
-use tracing_subscriber::fmt::MakeWriter;
+use mcp_serve::{Config, telemetry, test_util::TestServer};
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler,
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ServerCapabilities,
+        ServerConfig, Tool,
+    },
+    service::RequestContext,
+};
+use serde_json::{Value, json};
+use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
 
 use super::edge::start;
 
@@ -57,11 +65,12 @@ impl<'a> MakeWriter<'a> for Lines {
 /// The log of this thread at the level `trace`, the most that can ever be written.
 fn log() -> (Lines, tracing::subscriber::DefaultGuard) {
     let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
+    let layer = tracing_subscriber::fmt::layer()
         .json()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(lines.clone())
-        .finish();
+        .with_writer(lines.clone());
+    let subscriber = tracing_subscriber::registry()
+        .with(telemetry::filter("trace".parse().unwrap()))
+        .with(layer);
     (lines, tracing::subscriber::set_default(subscriber))
 }
 
@@ -132,37 +141,90 @@ async fn a_client_that_goes_before_its_answer_is_logged_too() {
     assert_eq!(lines.access()[0]["status"], 499);
 }
 
+/// A handler with a tool that takes short texts and one that panics with what it was told.
+#[derive(Clone)]
+struct Talker;
+
+impl ServerHandler for Talker {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        let schema = json!({
+            "type": "object",
+            "properties": { "content": { "type": "string", "maxLength": 100 } },
+        });
+        let known = ["say", "panic"].into_iter().find(|known| *known == name)?;
+        let schema = schema.as_object().cloned()?;
+        Some(Tool::new(known, "A tool", Arc::new(schema)))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let arguments = request.arguments.unwrap_or_default();
+        let content = arguments["content"].as_str().unwrap_or_default();
+        match request.name.as_ref() {
+            "say" => Ok(CallToolResult::success(vec![ContentBlock::text(content)]).into()),
+            "panic" => panic!("as asked with {content}"),
+            _ => Err(ErrorData::invalid_params("Unknown tool", None)),
+        }
+    }
+}
+
 #[tokio::test]
 async fn no_query_body_token_or_session_reaches_the_log() {
     let (lines, _guard) = log();
-    let server = start(routes(), Config::default()).await;
-    let headers = [
-        ("Authorization", "Bearer SECRET-token"),
-        ("Cookie", "SECRET-cookie"),
-        ("Mcp-Session-Id", "SECRET-session"),
-        ("Content-Type", "application/json"),
-        ("Accept", "application/json, text/event-stream"),
+    let server = TestServer::start(|| Talker, routes(), Config::default()).await;
+    let mut client = server.legacy("2025-11-25").await;
+    client.path = "/mcp?token=SECRET-query".to_owned();
+    client.headers = vec![
+        ("Authorization".to_owned(), "Bearer SECRET-token".to_owned()),
+        ("Cookie".to_owned(), "SECRET-cookie".to_owned()),
     ];
-    let body = br#"{"jsonrpc":"2.0","id":"SECRET-id","method":"tools/call","params":{"name":"create_note","arguments":{"content":"SECRET-text"}}}"#;
-    for path in [
-        "/items/SECRET-path?token=SECRET-query",
-        "/mcp?token=SECRET-query",
-        "/SECRET-path",
-    ] {
-        server
-            .connect()
-            .await
-            .request("POST", path, &headers, body)
-            .await
-            .unwrap();
+    let session = client.session.clone().unwrap();
+    let too_long = "SECRET-".repeat(20);
+    let calls = [
+        ("say", "SECRET-text"),
+        ("say", &too_long),
+        ("panic", "SECRET-text"),
+        ("SECRET-tool", "SECRET-text"),
+    ];
+    let mut seen = Vec::new();
+    for (name, content) in calls {
+        let params = json!({ "name": name, "arguments": { "content": content } });
+        let mut body = client.body("tools/call", params);
+        body["id"] = json!(format!("SECRET-{}", body["id"]));
+        let answer = client.post(&body).await.unwrap().last();
+        let is_error = answer["result"]["isError"] == true;
+        seen.push((is_error, answer["error"]["code"].as_i64()));
+    }
+    // The calls met what they were made for: an answer, the schema, a panic, an unknown tool.
+    assert_eq!(seen[0], (false, None));
+    assert!(
+        seen[1] == (true, None) || seen[1].1 == Some(-32602),
+        "{seen:?}"
+    );
+    assert_eq!(seen[2], (false, Some(-32603)));
+    assert!(seen[3].1.is_some(), "{seen:?}");
+
+    let mut raw = server.connect().await;
+    for path in ["/items/SECRET-path?token=SECRET-query", "/SECRET-path"] {
+        let headers = [("Mcp-Session-Id", "SECRET-session")];
+        let body = b"SECRET-body";
+        raw.request("POST", path, &headers, body).await.unwrap();
     }
     assert!(server.stop().await.is_clean());
+
     let text = lines.text();
-    assert_eq!(lines.access().len(), 3);
-    let ours = text
-        .lines()
-        .filter(|line| line.contains("\"target\":\"mcp_serve"));
-    for line in ours {
-        assert!(!line.contains("SECRET"), "{line}");
+    assert!(text.contains("handler panicked"), "{text}");
+    // Two of the session's opening, the calls and the two paths.
+    assert_eq!(lines.access().len(), 2 + calls.len() + 2);
+    for line in text.lines() {
+        let tells = line.contains("SECRET") || line.contains(&session);
+        assert!(!tells, "{line}");
     }
 }

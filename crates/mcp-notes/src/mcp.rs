@@ -1,6 +1,7 @@
 //! The MCP face: notes as tools, resources and prompts.
 
 mod completion;
+pub mod pipe;
 mod prompts;
 mod resources;
 mod tools;
@@ -25,6 +26,7 @@ use rmcp::{
 
 use crate::{error_map::Failure, operations};
 
+use pipe::Listening;
 pub use prompts::Boundaries;
 pub use resources::announce;
 
@@ -270,7 +272,10 @@ impl ServerHandler for NotesHandler {
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let caller = caller(&context.request_context().extensions)?;
-        resources::listen(self.inner.events.as_ref(), &caller.owner, &context).await;
+        let listening = context.request_context().extensions.get::<Listening>();
+        let subscription = listening.and_then(Listening::take);
+        let subscription = subscription.unwrap_or_else(|| self.inner.events.subscribe());
+        resources::listen(subscription, &caller.owner, &context).await;
         Ok(())
     }
 

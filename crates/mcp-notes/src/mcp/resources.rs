@@ -1,6 +1,6 @@
 //! Notes as resources: `note:///{id}`, their list, and the news about them.
 
-use mcp_serve::events::{Change, Event, Events, Received};
+use mcp_serve::events::{Change, Event, Events, Received, Subscription};
 use notes::{ChangeKind, ListQuery, NoteId, Notes, Owner};
 use rmcp::{
     ErrorData,
@@ -128,8 +128,11 @@ pub(super) fn accepted(requested: &SubscriptionFilter) -> SubscriptionFilter {
 }
 
 /// Passes the owner's news on until the client, or the channel, ends it.
-pub(super) async fn listen(events: &dyn Events, owner: &Owner, context: &SubscriptionContext) {
-    let mut subscription = events.subscribe();
+pub(super) async fn listen(
+    mut subscription: Box<dyn Subscription>,
+    owner: &Owner,
+    context: &SubscriptionContext,
+) {
     loop {
         let received = tokio::select! {
             () = context.cancelled() => return,

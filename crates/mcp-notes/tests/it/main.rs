@@ -16,5 +16,6 @@ mod process;
 mod resources;
 mod rest;
 mod schemathesis;
+mod stdio;
 mod tidy;
 mod tools;

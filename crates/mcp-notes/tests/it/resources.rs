@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use mcp_notes::mcp::pipe;
 use mcp_serve::test_util::{Modern, Next};
-use rmcp::ServiceExt as _;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{
+        AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines, ReadHalf,
+        WriteHalf,
+    },
+    task::JoinHandle,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::desk::Desk;
 
@@ -379,73 +384,107 @@ async fn arguments_are_completed_from_titles_and_tags() {
     }
 }
 
+/// A client of 2026-07-28 at the other end of a pipe.
+struct Piped {
+    requests: WriteHalf<DuplexStream>,
+    answers: Lines<BufReader<ReadHalf<DuplexStream>>>,
+    served: JoinHandle<Result<(), pipe::PipeError>>,
+}
+
+impl Piped {
+    fn new(desk: &Desk) -> Self {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let theirs = tokio::io::split(theirs);
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(pipe::serve(desk.handler.clone(), theirs, 1 << 16, stop));
+        let (answers, requests) = tokio::io::split(ours);
+        Self {
+            requests,
+            answers: BufReader::new(answers).lines(),
+            served,
+        }
+    }
+
+    async fn send(&mut self, id: u32, method: &str, mut params: Value) {
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        let line = format!("{request}\n");
+        self.requests.write_all(line.as_bytes()).await.unwrap();
+    }
+
+    async fn next(&mut self) -> Value {
+        let line = timeout(PATIENCE, self.answers.next_line()).await;
+        serde_json::from_str(&line.unwrap().unwrap().unwrap()).unwrap()
+    }
+
+    /// Subscribes and waits until the server says so.
+    async fn listen(&mut self, id: u32) {
+        let filter =
+            json!({"resourcesListChanged": true, "resourceSubscriptions": ["note:///note-1"]});
+        self.send(id, "subscriptions/listen", json!({"notifications": filter}))
+            .await;
+        let first = self.next().await;
+        assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+    }
+
+    /// Closes the pipe and waits for the server's end of it.
+    async fn close(self) {
+        drop((self.requests, self.answers));
+        timeout(PATIENCE, self.served)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+    }
+}
+
 #[tokio::test]
 async fn changes_are_heard_over_a_pipe_too() {
     let desk = Desk::new().await;
-    let (ours, theirs) = tokio::io::duplex(1 << 16);
-    let handler = desk.handler.clone();
-    let served = tokio::spawn(async move {
-        let running = handler.serve(tokio::io::split(theirs)).await.unwrap();
-        running.waiting().await.unwrap();
-    });
-    let (answers, mut requests) = tokio::io::split(ours);
-    let mut answers = BufReader::new(answers).lines();
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    let filter = json!({"resourcesListChanged": true, "resourceSubscriptions": ["note:///note-1"]});
-    let mut send = async |id: u32, method: &str, mut params: Value| {
-        params["_meta"] = meta.clone();
-        let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-        requests
-            .write_all(format!("{request}\n").as_bytes())
-            .await
-            .unwrap();
-    };
-    let mut next = async || -> Value {
-        let line = timeout(PATIENCE, answers.next_line())
-            .await
-            .unwrap()
-            .unwrap();
-        serde_json::from_str(&line.unwrap()).unwrap()
-    };
-    send(1, "server/discover", json!({})).await;
-    assert_eq!(next().await["result"]["cacheScope"], "public");
-    send(2, "subscriptions/listen", json!({"notifications": filter})).await;
-    assert_eq!(
-        next().await["method"],
-        "notifications/subscriptions/acknowledged"
-    );
+    let mut client = Piped::new(&desk);
+    client.send(1, "server/discover", json!({})).await;
+    assert_eq!(client.next().await["result"]["cacheScope"], "public");
+    client.listen(2).await;
     let note = json!({"title": "", "content": "b", "extra": 1});
-    send(
-        3,
-        "tools/call",
-        json!({"name": "create_note", "arguments": note}),
-    )
-    .await;
-    let refused = next().await;
-    assert_eq!(
-        refused["result"]["structuredContent"]["error"]["code"],
-        "invalid"
-    );
+    let call = json!({"name": "create_note", "arguments": note});
+    client.send(3, "tools/call", call).await;
+    let refused = client.next().await;
+    let error = &refused["result"]["structuredContent"]["error"];
+    assert_eq!(error["code"], "invalid");
 
     let body = r#"{"title": "a", "content": "b"}"#;
     assert_eq!(desk.rest("POST", "/api/v1/notes", body).await.status, 201);
     assert_eq!(
-        next().await["method"],
+        client.next().await["method"],
         "notifications/resources/list_changed"
     );
-    assert_eq!(
-        desk.rest("PUT", "/api/v1/notes/note-1", body).await.status,
-        200
-    );
-    let news = [next().await, next().await];
+    let path = "/api/v1/notes/note-1";
+    assert_eq!(desk.rest("PUT", path, body).await.status, 200);
+    let news = [client.next().await, client.next().await];
     let updated = news
         .iter()
         .find(|n| n["method"] == "notifications/resources/updated")
         .unwrap();
     assert_eq!(updated["params"]["uri"], "note:///note-1");
-    drop((requests, answers));
-    timeout(PATIENCE, served).await.unwrap().unwrap();
+    client.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_change_after_the_acknowledgement_is_lost() {
+    let desk = Desk::new().await;
+    let body = r#"{"title": "a", "content": "b"}"#;
+    for round in 0..100 {
+        let mut client = Piped::new(&desk);
+        client.listen(round).await;
+        assert_eq!(desk.rest("POST", "/api/v1/notes", body).await.status, 201);
+        assert_eq!(
+            client.next().await["method"],
+            "notifications/resources/list_changed",
+            "{round}"
+        );
+        client.close().await;
+    }
 }

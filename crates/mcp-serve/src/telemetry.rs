@@ -128,12 +128,12 @@ pub fn init(level: &str, format: Format, output: Output) -> Result<Telemetry, Te
 
 /// What is written at a level, for those who set up a subscriber of their own.
 ///
-/// rmcp's lines below warnings print the bodies of notifications and requests, and those of the
-/// HTTP stack print headers: they are never written, whatever the level.
+/// rmcp's lines below errors print the bodies of notifications, requests and answers, and those of
+/// the HTTP stack below warnings print headers: they are never written, whatever the level.
 pub fn filter(level: Level) -> Targets {
     let quiet = level.0.min(LevelFilter::WARN);
     Targets::new().with_default(level.0).with_targets([
-        ("rmcp", quiet),
+        ("rmcp", level.0.min(LevelFilter::ERROR)),
         ("hyper", quiet),
         ("h2", quiet),
     ])
@@ -144,21 +144,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lines_of_rmcp_stay_at_warnings() {
+    fn the_lines_of_rmcp_stay_at_errors() {
         for level in ["trace", "debug", "info", "warn"] {
             let filter = filter(level.parse().unwrap());
             assert!(
-                !filter.would_enable("rmcp::service", &tracing::Level::INFO),
+                !filter.would_enable("rmcp::service", &tracing::Level::WARN),
                 "{level}"
             );
             assert!(
-                filter.would_enable("rmcp::service", &tracing::Level::WARN),
+                filter.would_enable("rmcp::service", &tracing::Level::ERROR),
                 "{level}"
             );
         }
-        let filter = filter("error".parse().unwrap());
-        assert!(!filter.would_enable("rmcp", &tracing::Level::WARN));
-        assert!(filter.would_enable("mcp_serve", &tracing::Level::ERROR));
+        let filter = filter("off".parse().unwrap());
+        assert!(!filter.would_enable("rmcp", &tracing::Level::ERROR));
+        assert!(!filter.would_enable("mcp_serve", &tracing::Level::ERROR));
     }
 
     #[test]

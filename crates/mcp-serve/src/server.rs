@@ -101,7 +101,6 @@ impl<F> std::fmt::Debug for Server<F> {
 }
 
 /// How a server ended.
-#[must_use = "it tells whether requests were cut off"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {

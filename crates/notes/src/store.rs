@@ -108,7 +108,8 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> Result<Completion<TitleMatch>>;
 
-    /// Whether the store answers, reading and writing.
+    /// Whether the store answers, and would begin a write. Writes nothing, so a disk that is full is
+    /// found by the next write and not by this.
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// Ends the store: what was accepted is written, what comes later is refused as

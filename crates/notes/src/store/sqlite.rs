@@ -59,6 +59,7 @@ impl Default for Options {
 
 /// A store in a SQLite database.
 pub struct SqliteStore {
+    options: Options,
     writer: Writer,
     /// A database in memory has none: everything goes through the connection that writes.
     readers: Option<Readers>,
@@ -76,6 +77,7 @@ impl SqliteStore {
             Writer::start(options.queue_max, options.batch_max, open).await?;
         let readers = Readers::start(at_hand, pool, options.queue_max)?;
         Ok(Self {
+            options,
             writer,
             readers: Some(readers),
         })
@@ -86,6 +88,7 @@ impl SqliteStore {
         let open = move || Ok((schema::open_memory(&options)?, ()));
         let (writer, ()) = Writer::start(options.queue_max, options.batch_max, open).await?;
         Ok(Self {
+            options,
             writer,
             readers: None,
         })
@@ -244,7 +247,9 @@ impl Store for SqliteStore {
                 .map_err(schema::store_error)
         };
         self.read(look).await??;
-        self.between_writes(look).await?
+        let options = self.options;
+        self.between_writes(move |conn| schema::check_writable(conn, &options))
+            .await?
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::Options;
 use crate::error::StoreError;
@@ -23,6 +23,9 @@ const STATEMENTS_KEPT: usize = 64;
 
 /// How long to wait before a lock is tried again that SQLite itself does not wait for.
 const RETRY_EVERY: Duration = Duration::from_millis(5);
+
+/// How long a check waits for a lock that another process holds.
+const CHECK_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// A file that holds this much log is cut back to it after a checkpoint.
 const WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
@@ -205,6 +208,18 @@ fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     transaction.commit().map_err(store_error)?;
     tracing::info!(from = version, to = newest, "notes database migrated");
     Ok(())
+}
+
+/// Whether a write could begin now. Waits for a lock only a moment, because writes wait for this.
+pub(super) fn check_writable(conn: &Connection, options: &Options) -> Result<(), StoreError> {
+    let usual = Duration::from_millis(options.busy_millis_max.into());
+    conn.busy_timeout(usual.min(CHECK_WAIT_MAX))
+        .map_err(store_error)?;
+    let begun = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)
+        .and_then(Transaction::rollback)
+        .map_err(store_error);
+    conn.busy_timeout(usual).map_err(store_error)?;
+    begun
 }
 
 /// What an error of SQLite means.

@@ -20,7 +20,10 @@ async fn a_lock_of_another_process_is_busy_and_passes() {
         matches!(refused, Err(Error::Store(StoreError::Busy))),
         "{refused:?}"
     );
+    let pinged = store.ping().await;
+    assert!(matches!(pinged, Err(StoreError::Busy)), "{pinged:?}");
     other.execute_batch("ROLLBACK").unwrap();
+    store.ping().await.unwrap();
     store.insert(note("two", "c")).await.unwrap();
     drop(store);
 
@@ -121,6 +124,42 @@ async fn a_read_only_file_is_refused() {
     std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o600)).unwrap();
     assert!(std::fs::read(place.path()).unwrap() == before);
     assert_eq!(listed(&place.open().await.unwrap()).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_store_that_can_only_be_read_is_not_ready() {
+    let memory = SqliteStore::in_memory(Options::default()).await.unwrap();
+    let place = Place::new();
+    for store in [place.open().await.unwrap(), memory] {
+        store.ping().await.unwrap();
+        store.insert(note("one", "c")).await.unwrap();
+        store
+            .between_writes(|conn| conn.pragma_update(None, "query_only", true).unwrap())
+            .await
+            .unwrap();
+        let refused = store.insert(note("two", "c")).await;
+        assert!(
+            matches!(refused, Err(Error::Store(StoreError::ReadOnly))),
+            "{refused:?}"
+        );
+        let pinged = store.ping().await;
+        assert!(matches!(pinged, Err(StoreError::ReadOnly)), "{pinged:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_leaves_the_wait_for_locks_as_it_was() {
+    let place = Place::new();
+    let store = place.open().await.unwrap();
+    store.ping().await.unwrap();
+    let wait: i64 = store
+        .between_writes(|conn| {
+            conn.pragma_query_value(None, "busy_timeout", |row| row.get(0))
+                .unwrap()
+        })
+        .await
+        .unwrap();
+    assert_eq!(wait, i64::from(Options::default().busy_millis_max));
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ fn join(problems: &[Problem]) -> String {
 /// One thing that is wrong with what the caller gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The field it is about, as the caller names it: `title`, `tags[2]`.
+    /// The field it is about, as the caller names it: `title`, `tags[2]`. Empty for the whole input.
     pub field: Cow<'static, str>,
     /// What kind of problem it is.
     pub code: ProblemCode,
@@ -98,7 +98,11 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.field, self.message)
+        let field = match self.field.as_ref() {
+            "" => "the input",
+            field => field,
+        };
+        write!(f, "{field} {}", self.message)
     }
 }
 

@@ -134,7 +134,7 @@ impl NotePatch {
     pub(crate) fn check_not_empty(&self) -> Result<(), Problem> {
         if self.title.is_none() && self.content.is_none() && self.tags.is_none() {
             return Err(Problem::new(
-                "patch",
+                "",
                 ProblemCode::Empty,
                 "changes nothing; give at least one of title, content and tags",
             ));
@@ -434,10 +434,12 @@ mod tests {
                 "{error}"
             );
         }
-        assert!(matches!(
-            NotePatch::parse(None, None, None, &limits),
-            Err(Error::Invalid(_))
-        ));
+        // Nothing that a caller knows as a field is wrong with a patch that changes nothing.
+        let nothing = NotePatch::parse(None, None, None, &limits).unwrap_err();
+        assert_eq!(
+            nothing.to_string(),
+            "the input changes nothing; give at least one of title, content and tags"
+        );
     }
 
     #[test]

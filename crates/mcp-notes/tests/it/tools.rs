@@ -300,7 +300,7 @@ list_notes | {"updated_after": "yesterday"} | updated_after bad_format
 list_notes | {"tag": ""} | tag empty
 search_notes | {} | query missing
 search_notes | {"query": ""} | query empty
-update_note | {"id": "note-1"} | patch empty
+update_note | {"id": "note-1"} |  empty
 update_note | {"id": "a b", "title": ""} | id bad_format, title empty
 update_note | {"id": "note-1", "expected_version": -1} | expected_version wrong_type
 delete_note | {"id": "note-1", "force": true} | force unknown_field

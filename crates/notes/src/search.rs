@@ -17,7 +17,9 @@
 //!   tags hold each of its words exactly. Only the [`LITERAL_NOTES_MAX`] notes changed last are
 //!   looked at.
 //! - The best match comes first: BM25, with title and tags counting more than content. Equal
-//!   matches are ordered by the time of change, newest first, then by id, descending.
+//!   matches are ordered by the time of change, newest first, then by id, descending. How rare a
+//!   word is and how long a text is usually are taken from all notes of the store, so the notes of
+//!   other owners can move the order of hits, and never decide what is found.
 
 mod snippet;
 mod tokens;

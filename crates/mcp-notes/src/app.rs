@@ -24,9 +24,10 @@ pub struct App {
     routes: axum::Router,
 }
 
-/// Why the notes could not be opened. Names the setting and never its password.
+/// Why the notes could not be opened. Names the setting and never its password; its source says
+/// the rest.
 #[derive(Debug, thiserror::Error)]
-#[error("NOTES_STORE {store:?}: {}", causes(.source))]
+#[error("NOTES_STORE {store:?}")]
 pub struct OpenError {
     store: crate::config::StoreUrl,
     source: StoreError,
@@ -150,12 +151,13 @@ impl Check for StoreCheck {
 }
 
 fn session_limits(config: &Config) -> session::Limits {
-    let mut limits = session::Limits::default();
-    limits.idle = config.session_ttl;
-    limits.lifetime = config.session_lifetime;
-    limits.sessions_max = config.sessions_max.get();
-    limits.per_principal_max = config.sessions_per_principal_max.get();
-    limits
+    session::Limits {
+        idle: config.session_ttl,
+        lifetime: config.session_lifetime,
+        sessions_max: config.sessions_max.get(),
+        per_principal_max: config.sessions_per_principal_max.get(),
+        ..session::Limits::default()
+    }
 }
 
 /// An error and what caused it, as one line.

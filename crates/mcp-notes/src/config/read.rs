@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fmt, fs,
+    net::IpAddr,
     path::PathBuf,
 };
 
@@ -220,13 +221,18 @@ impl Reader<'_> {
                     .into(),
             );
         }
-        let hosts_set = ["ALLOWED_HOSTS", "MCP_ALLOWED_HOSTS"].map(|name| self.value(name));
-        if config.profile == Profile::Production && hosts_set.iter().all(Option::is_none) {
+        let hosts_set = ["ALLOWED_HOSTS", "MCP_ALLOWED_HOSTS"]
+            .iter()
+            .any(|name| self.value(name).is_some());
+        if config.profile == Profile::Production && !hosts_set {
             self.mistake(
                 "ALLOWED_HOSTS",
                 None,
                 "at least one host name, because APP_ENV is production".into(),
             );
+        }
+        if !hosts_set {
+            allow_own_address(config);
         }
         if let Some(name) = &config.server_hostname
             && let Ok(hosts) = config.allowed_hosts.clone().with(name)
@@ -261,6 +267,21 @@ impl Reader<'_> {
     }
 }
 
+/// Whoever reaches the server under the address that it listens on is served. Other addresses of
+/// the loopback network are not in the default list.
+fn allow_own_address(config: &mut Config) {
+    let address = match config.host {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
+    let listed = config.allowed_hosts.to_string();
+    if !listed.split(',').any(|host| host == address)
+        && let Ok(hosts) = config.allowed_hosts.clone().with(&address)
+    {
+        config.allowed_hosts = hosts;
+    }
+}
+
 /// Variables of the documented deployment that this version cannot honour. Starting without what
 /// they ask for would be worse than not starting.
 pub(super) const LATER: &[(&str, &str)] = &[
@@ -277,7 +298,10 @@ fn unknown(vars: &Vars) -> Vec<String> {
     let ours = |name: &str| name.starts_with("NOTES_") || name.starts_with("MCP_");
     vars.keys()
         .filter(|name| ours(name) && !is_known(name))
-        .map(|name| format!("{name} is not a setting; did you mean {}?", nearest(name)))
+        .map(|name| match nearest(name) {
+            Some(known) => format!("{name} is not a setting; did you mean {known}?"),
+            None => format!("{name} is not a setting"),
+        })
         .collect()
 }
 
@@ -289,13 +313,17 @@ fn is_known(name: &str) -> bool {
     })
 }
 
-/// The setting whose name is closest to `name`, with or without its prefix.
-fn nearest(name: &str) -> &'static str {
+/// The setting whose name is closest to `name`, with or without its prefix. A name of which more
+/// than a third would have to change is not meant.
+fn nearest(name: &str) -> Option<&'static str> {
     let bare = name.split_once('_').map_or(name, |(_, rest)| rest);
-    rows()
-        .map(|row| row.name)
-        .min_by_key(|known| distance(name, known).min(distance(bare, known)))
-        .unwrap_or_default()
+    let (changes, known) = rows()
+        .map(|row| {
+            let changes = distance(name, row.name).min(distance(bare, row.name));
+            (changes, row.name)
+        })
+        .min()?;
+    (changes * 3 <= known.len()).then_some(known)
 }
 
 /// How many letters must be added, removed or replaced to make `a` into `b`.

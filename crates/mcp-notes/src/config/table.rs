@@ -145,7 +145,8 @@ const SERVER: &[Setting] = &[
         name: "ALLOWED_HOSTS",
         aliases: &["MCP_ALLOWED_HOSTS"],
         kind: "comma-separated hosts, each with or without a port",
-        about: "Values of the Host header that are served, any other gets 403.",
+        about: "Values of the Host header that are served, any other gets 403; HOST is one of them \
+                by default.",
         set: |c, v| put(&mut c.allowed_hosts, value::hosts(v)),
         show: |c| c.allowed_hosts.to_string(),
         ..ROW
@@ -246,7 +247,8 @@ const SESSIONS: &[Setting] = &[
         name: "SESSIONS_MAX",
         group: Group::Sessions,
         kind: "sessions",
-        about: "How many sessions may be open; over it a new one gets 503.",
+        about: "How many sessions may be open; one more ends the one unused for longest, or gets \
+                503 when none was unused for a minute.",
         set: |c, v| put(&mut c.sessions_max, value::count(v, 10_000_000)),
         show: |c| c.sessions_max.to_string(),
         ..ROW

@@ -16,6 +16,14 @@ pub(super) type Expected = String;
 /// One day; longer sessions and waits than thirty of them are mistakes.
 const DAY_SECONDS: u64 = 24 * 3600;
 
+/// Paths where the server answers its other probes, whatever the path of the health report.
+const OTHER_PROBES: [&str; 4] = [
+    "/health/live",
+    "/health/liveness",
+    "/health/ready",
+    "/health/readiness",
+];
+
 /// A port number; 0 means any free one.
 pub(super) fn port(text: &str) -> Result<u16, Expected> {
     digits(text)
@@ -72,9 +80,10 @@ pub(super) fn origins(text: &str) -> Result<Origins, Expected> {
 /// An absolute path of the server that clashes with none of its own.
 pub(super) fn path(text: &str) -> Result<String, Expected> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-_.".contains(&b);
-    let taken = ["/mcp", "/api", "/livez", "/readyz"]
+    let below_own = ["/mcp", "/api", "/livez", "/readyz"]
         .iter()
         .any(|own| text == *own || text.starts_with(&format!("{own}/")));
+    let taken = below_own || OTHER_PROBES.contains(&text);
     let fits = text.len() > 1
         && text.starts_with('/')
         && !text.ends_with('/')
@@ -83,10 +92,11 @@ pub(super) fn path(text: &str) -> Result<String, Expected> {
     if fits && !taken {
         return Ok(text.to_owned());
     }
-    Err(
-        "a path such as /health: letters, digits and -_./, not below /mcp, /api, /livez or /readyz"
-            .into(),
-    )
+    Err(format!(
+        "a path such as /health: letters, digits and -_./, not below /mcp, /api, /livez or \
+         /readyz, and none of {}",
+        OTHER_PROBES.join(", ")
+    ))
 }
 
 /// A host name without scheme, port or path.

@@ -180,7 +180,18 @@ fn bad_values_are_refused_and_never_replaced() {
         ("APP_ENV", vec!["prod", "Production"]),
         (
             "HEALTH_CHECK_PATH",
-            vec!["health", "/", "/mcp", "/api/v1/health", "/a b", "/readyz"],
+            vec![
+                "health",
+                "/",
+                "/mcp",
+                "/api/v1/health",
+                "/a b",
+                "/readyz",
+                "/health/live",
+                "/health/liveness",
+                "/health/ready",
+                "/health/readiness",
+            ],
         ),
         ("TITLE_CHARS_MAX", vec!["0", "-1", "many"]),
         ("CONTENT_CHARS_MAX", vec!["0", "2000000"]),
@@ -247,6 +258,22 @@ fn the_server_hostname_is_an_allowed_host() {
             ("ALLOWED_HOSTS", " a.example.com, ,")
         ]),
         "a.example.com,b.example.com"
+    );
+}
+
+#[test]
+fn the_address_listened_on_is_an_allowed_host_unless_hosts_are_set() {
+    let hosts = |pairs: &[(&str, &str)]| load(pairs).config.allowed_hosts.to_string();
+    for listed in ["127.0.0.1", "::1", "localhost"] {
+        assert_eq!(hosts(&[("HOST", listed)]), "localhost,127.0.0.1,[::1]");
+    }
+    assert_eq!(
+        hosts(&[("HOST", "127.0.0.2")]),
+        "localhost,127.0.0.1,[::1],127.0.0.2"
+    );
+    assert_eq!(
+        hosts(&[("HOST", "127.0.0.2"), ("ALLOWED_HOSTS", "a.example.com")]),
+        "a.example.com"
     );
 }
 
@@ -345,6 +372,7 @@ fn a_misspelt_setting_is_reported_with_the_nearest_name() {
         ["MCP_SESSION_TTL is not a setting; did you mean SESSION_TTL?"]
     );
     assert_eq!(warnings("SOMETHING_ELSE"), Vec::<String>::new());
+    assert_eq!(warnings("NOTES_DIR"), ["NOTES_DIR is not a setting"]);
 }
 
 #[cfg(unix)]

@@ -42,35 +42,52 @@ struct Source {
 
 /// Every text file of the repository whose name ends in one of `endings`; all for none.
 fn sources(endings: &[&str]) -> Vec<Source> {
-    const NOT_OURS: [&str; 4] = ["target", "data", "node_modules", "__pycache__"];
     let root = root();
+    let mut found: Vec<_> = tracked(&root)
+        .unwrap_or_else(|| unpacked(&root))
+        .into_iter()
+        .filter(|path| endings.is_empty() || endings.iter().any(|ending| path.ends_with(ending)))
+        .filter_map(|path| {
+            let text = fs::read_to_string(root.join(&path)).ok()?;
+            Some(Source { path, text })
+        })
+        .collect();
+    assert!(!found.is_empty(), "nothing ends in {endings:?}");
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// What git keeps or would take in; `None` where it does not keep this folder.
+fn tracked(root: &Path) -> Option<Vec<String>> {
+    let output = Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others"])
+        .arg("--exclude-standard")
+        .current_dir(root)
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).unwrap();
+    let paths: Vec<_> = text.split_terminator('\0').map(ToOwned::to_owned).collect();
+    (output.status.success() && !paths.is_empty()).then_some(paths)
+}
+
+/// What was unpacked here, without what building and running leave behind.
+fn unpacked(root: &Path) -> Vec<String> {
+    const NOT_OURS: [&str; 4] = ["target", "data", "node_modules", "__pycache__"];
     let mut found = Vec::new();
-    let mut folders = vec![root.clone()];
+    let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            if path.is_dir() {
-                let is_hidden = name.starts_with('.') && name != ".ci";
-                if !is_hidden && !NOT_OURS.contains(&name) {
-                    folders.push(path);
-                }
-            } else if endings.is_empty() || endings.iter().any(|ending| name.ends_with(ending)) {
-                let Ok(text) = fs::read_to_string(&path) else {
-                    continue;
-                };
-                let path = path
-                    .strip_prefix(&root)
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_owned();
-                found.push(Source { path, text });
+            let is_hidden = name.starts_with('.') && name != ".ci";
+            if !path.is_dir() {
+                let path = path.strip_prefix(root).unwrap();
+                found.push(path.to_str().unwrap().to_owned());
+            } else if !is_hidden && !NOT_OURS.contains(&name) {
+                folders.push(path);
             }
         }
     }
-    assert!(!found.is_empty(), "nothing ends in {endings:?}");
-    found.sort_by(|a, b| a.path.cmp(&b.path));
     found
 }
 
@@ -327,6 +344,16 @@ fn no_test_is_switched_off() {
         .into_iter()
         .filter(|file| file.text.contains(&switched_off));
     none(off.map(|file| file.path));
+}
+
+#[test]
+fn no_tool_has_left_a_folder_in_the_repository() {
+    let is_left = |path: &str| {
+        let mut folders = path.split('/').rev().skip(1);
+        folders.any(|folder| folder.starts_with('.') && folder != ".ci")
+    };
+    let paths = sources(&[]).into_iter().map(|file| file.path);
+    none(paths.filter(|path| is_left(path)));
 }
 
 #[test]

@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 use mcp_serve::test_util::{Legacy, Modern, Next, RawClient};
 use serde_json::json;
 use tempfile::tempdir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpSocket,
+};
 
 use crate::process::{Served, signal};
 
@@ -52,7 +56,7 @@ async fn streams_and_idle_connections_do_not_hold_the_end_up() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_reads_its_answer_is_cut_off_in_time() {
+async fn a_request_that_never_ends_is_cut_off_in_time() {
     let folder = tempdir().unwrap();
     let served = Served::start(folder.path(), &[("DRAIN_SECONDS", "1")]).await;
     let mut half = RawClient::connect(served.address).await.unwrap();
@@ -63,6 +67,43 @@ async fn a_client_that_never_reads_its_answer_is_cut_off_in_time() {
     let (status, _) = served.stop().await;
     assert_eq!(status.code(), Some(0));
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_its_answer_is_cut_off_in_time() {
+    // More than the buffers of the system hold between the two.
+    const CONTENT_CHARS: usize = 9_000_000;
+    let folder = tempdir().unwrap();
+    let vars = [
+        ("DRAIN_SECONDS", "1"),
+        ("BODY_BYTES_MAX", "10000000"),
+        ("CONTENT_CHARS_MAX", "9000000"),
+    ];
+    let served = Served::start(folder.path(), &vars).await;
+    let mut maker = RawClient::connect(served.address).await.unwrap();
+    let note = json!({ "title": "Long", "content": "-".repeat(CONTENT_CHARS) }).to_string();
+    let json = [("content-type", "application/json")];
+    let made = maker.request("POST", "/api/v1/notes", &json, note.as_bytes());
+    let made = made.await.unwrap().json();
+
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut reader = socket.connect(served.address).await.unwrap();
+    let path = format!("/api/v1/notes/{}", made["id"].as_str().unwrap());
+    let get = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    reader.write_all(get.as_bytes()).await.unwrap();
+    let mut begun = [0; 12];
+    reader.read_exact(&mut begun).await.unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 200");
+
+    let begun = Instant::now();
+    let (status, log) = served.stop().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(
+        begun.elapsed() >= Duration::from_secs(1),
+        "nothing was left to cut off"
+    );
+    assert!(begun.elapsed() < AT_ONCE, "{:?} {log:?}", begun.elapsed());
 }
 
 #[tokio::test]

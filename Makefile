@@ -1,9 +1,10 @@
-# What a person or a machine does with this repository. Nothing is needed but Rust, apt, Node.js and Python.
+# What a person or a machine does with this repository. It takes Rust and a C compiler; Node.js, npm, Python and
+# curl are installed with apt-get where a test or a check needs them and they are missing.
 
 .PHONY: run test check bench fmt docs
 
 CARGO_FLAGS := --locked
-TIDY := cargo test $(CARGO_FLAGS) --package mcp-notes --test it -- tidy::
+TIDY := cargo test $(CARGO_FLAGS) --workspace --test it -- tidy::
 
 # The server on http://127.0.0.1:3000/mcp, notes in data/notes.db; stop it with Ctrl-C.
 # Built without optimisation: that compiles in half of the time and is fast enough for one person. What others
@@ -16,7 +17,10 @@ test:
 	scripts/install-test-tools.sh
 	cargo test $(CARGO_FLAGS) --workspace
 
-# What needs no running server: form, lints, documentation, spelling, structure, dependencies.
+# What a change is held to beside the tests: form, spelling, lints, documentation, structure, dependencies.
+# Lints and documentation are checked and not built, so of these only the tests of structure, which are built
+# like all others, share their artefacts with `make test`; one of them starts the server to run the session in
+# the README.
 check:
 	scripts/install-check-tools.sh
 	cargo fmt --all --check

@@ -113,7 +113,6 @@ impl App {
         serve.limits.keep_alive_idle = config.idle_timeout;
         serve.limits.request_deadline = config.request_timeout;
         serve.drain.limit = config.drain;
-        serve.mcp.body_bytes_max = config.body_bytes_max.get();
         serve.mcp.request_deadline = config.request_timeout;
         serve.mcp.stream_deadline = config.stream_timeout;
         serve.mcp.keep_alive = config.keep_alive;

@@ -39,7 +39,7 @@ pub struct Config {
     pub limits: Limits,
     /// How the server ends.
     pub drain: Drain,
-    /// How the MCP endpoint behaves. Its `body_bytes_max` is overruled by the one in `limits`.
+    /// How the MCP endpoint behaves.
     pub mcp: transport::Settings,
     /// Tells who is calling. Default: everybody is anonymous.
     pub authenticator: Arc<dyn Authenticator>,

@@ -94,13 +94,12 @@ where
         health: Arc<Health>,
         lifecycle: Lifecycle,
     ) -> Self {
-        let mut settings = config.mcp;
-        settings.body_bytes_max = config.limits.body_bytes_max;
         let without_slash = |path: &String| Arc::from(path.strip_suffix('/').unwrap_or(path));
         Self {
             transport: Arc::new(Transport::new(
                 factory,
-                settings,
+                config.mcp,
+                config.limits.body_bytes_max,
                 config.sessions,
                 config.events,
                 lifecycle,

@@ -66,8 +66,6 @@ pub const REVISIONS: [ProtocolVersion; 4] = [
 /// How the transport behaves.
 #[derive(Clone)]
 pub struct Settings {
-    /// Largest body of a POST, in bytes. Default 1 MiB.
-    pub body_bytes_max: usize,
     /// Most messages in a batch, which only revision 2025-03-26 knows. Default 50.
     pub batch_max: usize,
     /// A request that is worked on while its connection waits ends with an error by then: those of
@@ -106,7 +104,6 @@ pub type Audience = dyn Fn(&Principal) -> Arc<str> + Send + Sync;
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            body_bytes_max: 1 << 20,
             batch_max: 50,
             request_deadline: Duration::from_mins(1),
             stream_deadline: Duration::from_mins(5),
@@ -126,7 +123,6 @@ impl Default for Settings {
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Settings")
-            .field("body_bytes_max", &self.body_bytes_max)
             .field("request_deadline", &self.request_deadline)
             .field("stream_deadline", &self.stream_deadline)
             .field("keep_alive", &self.keep_alive)
@@ -152,6 +148,7 @@ impl StreamHandle {
 pub struct Transport<F> {
     factory: F,
     settings: Settings,
+    body_bytes_max: usize,
     sessions: Arc<dyn SessionStore>,
     events: Arc<dyn Events>,
     lifecycle: Lifecycle,
@@ -185,11 +182,13 @@ where
     H: ServerHandler,
     F: Fn() -> H + Send + Sync + 'static,
 {
-    /// An endpoint whose requests are answered by the handlers that `factory` makes, one for each
-    /// request: let it clone an `Arc`. To be called within a Tokio runtime.
+    /// An endpoint whose requests, of at most `body_bytes_max` bytes, are answered by the handlers
+    /// that `factory` makes, one for each request: let it clone an `Arc`. To be called within a
+    /// Tokio runtime.
     pub fn new(
         factory: F,
         settings: Settings,
+        body_bytes_max: usize,
         sessions: Arc<dyn SessionStore>,
         events: Arc<dyn Events>,
         lifecycle: Lifecycle,
@@ -210,6 +209,7 @@ where
                 hints: settings.cache_hints,
             },
             settings,
+            body_bytes_max,
             sessions,
             events,
             capabilities: info.capabilities,
@@ -298,7 +298,7 @@ where
     }
 
     async fn read(&self, body: Body) -> Result<Bytes, (StatusCode, String)> {
-        let max = self.settings.body_bytes_max;
+        let max = self.body_bytes_max;
         let reading = Limited::new(body, max).collect();
         match tokio::time::timeout(self.settings.request_deadline, reading).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),

@@ -124,7 +124,6 @@ async fn the_media_types_are_negotiated() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused() {
     let running = start_with(|config| {
-        config.mcp.body_bytes_max = 1000;
         config.limits.body_bytes_max = 1000;
     })
     .await;

@@ -1,6 +1,6 @@
 //! The prompts a person picks from a menu, with the notes they are about.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{cmp::Reverse, fmt::Write as _, sync::Arc};
 
 use jiff::SignedDuration;
 use notes::{ListQuery, Note, NoteId, Owner, SearchQuery, Tag, Timestamp};
@@ -23,6 +23,8 @@ pub type Boundaries = Arc<dyn Fn() -> String + Send + Sync>;
 const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
 const REVIEWED_NOTES_MAX: u32 = 50;
 const RELATED_NOTES_MAX: u32 = 10;
+/// How many words of a title, and how many tags, are looked for.
+const RELATED_BY_MAX: usize = 4;
 const TAGS_MAX: u32 = 100;
 
 struct Spec {
@@ -81,6 +83,13 @@ const PROMPTS: &[Spec] = &[
     },
 ];
 
+/// A note that has something in common with another one.
+struct Related {
+    id: NoteId,
+    line: String,
+    times: usize,
+}
+
 /// The prompts as clients list them.
 pub(super) fn list() -> Vec<Prompt> {
     let argument = |argument: &Argument| {
@@ -117,13 +126,18 @@ impl Inner {
         };
         let arguments = request.arguments.unwrap_or_default();
         check_arguments(spec, &arguments)?;
+        // A field that a person left blank was not filled in.
+        let given = |text: &&str| !text.trim().is_empty();
         let argument = |name: &str| arguments.get(name).and_then(Value::as_str);
         let note_id = argument("note_id").unwrap_or_default();
         let text = match spec.name {
             "find_related" => self.find_related(owner, note_id).await?,
             "summarize_note" => self.summarize_note(owner, note_id).await?,
             "tidy_tags" => self.tidy_tags(owner).await?,
-            _ => self.weekly_review(owner, argument("tag")).await?,
+            _ => {
+                self.weekly_review(owner, argument("tag").filter(given))
+                    .await?
+            }
         };
         let message = PromptMessage::new_text(Role::User, text);
         Ok(GetPromptResult::new(vec![message]).with_description(spec.description))
@@ -140,32 +154,63 @@ impl Inner {
 
     async fn find_related(&self, owner: &Owner, id: &str) -> Result<String, ErrorData> {
         let note = self.note(owner, id).await?;
-        let query = SearchQuery {
-            limit: RELATED_NOTES_MAX,
-            ..SearchQuery::new(note.title.as_str())
-        };
-        let hits = self
-            .notes
-            .search(owner, &query)
-            .await
-            .map_err(failed)?
-            .items;
+        let related = self.related(owner, &note).await?;
         let mut text = "Find the notes that belong together with the following one. Look for them \
                         with search_notes, using its main terms and names, and with list_notes, \
                         using its tags. Answer with a list of title, id and one sentence on what \
                         connects them; leave out what only shares a word."
             .to_owned();
         self.append(&mut text, "note", &whole(&note));
-        let mut similar = String::new();
-        for hit in hits.iter().filter(|hit| hit.note.id != note.id) {
-            let (id, title, snippet) = (&hit.note.id, hit.note.title.as_str(), &hit.snippet);
-            let _ = writeln!(similar, "{id}: {title}\n  {}", one_line(snippet));
-        }
-        if !similar.is_empty() {
-            text.push_str("\n\nA search for the title found these:");
-            self.append(&mut text, "notes", &similar);
+        if !related.is_empty() {
+            text.push_str(
+                "\n\nTo begin with, these have a tag or a word of the title in common with it:",
+            );
+            self.append(&mut text, "notes", &related);
         }
         Ok(text)
+    }
+
+    /// A few notes that have a tag or a long word of the title in common with `note`, those that
+    /// have most of them first.
+    async fn related(&self, owner: &Owner, note: &Note) -> Result<String, ErrorData> {
+        let mut found: Vec<Related> = Vec::new();
+        let mut add = |id: &NoteId, title: &str, text: &str| {
+            if let Some(known) = found.iter_mut().find(|known| known.id == *id) {
+                known.times += 1;
+            } else if *id != note.id {
+                found.push(Related {
+                    line: format!("{id}: {title}\n  {}\n", one_line(text)),
+                    id: id.clone(),
+                    times: 1,
+                });
+            }
+        };
+        // One more, because the note itself may be among them.
+        let limit = RELATED_NOTES_MAX + 1;
+        for word in long_words(note.title.as_str()) {
+            let query = SearchQuery {
+                limit,
+                ..SearchQuery::new(word)
+            };
+            let page = self.notes.search(owner, &query).await.map_err(failed)?;
+            for hit in &page.items {
+                add(&hit.note.id, hit.note.title.as_str(), &hit.snippet);
+            }
+        }
+        for tag in note.tags.iter().take(RELATED_BY_MAX) {
+            let query = ListQuery {
+                limit,
+                tags: vec![tag.clone()],
+                ..ListQuery::default()
+            };
+            let page = self.notes.list(owner, &query).await.map_err(failed)?;
+            for other in &page.items {
+                add(&other.id, other.title.as_str(), &other.preview);
+            }
+        }
+        found.sort_by_key(|related| Reverse(related.times));
+        let most = usize::try_from(RELATED_NOTES_MAX).unwrap_or(usize::MAX);
+        Ok(found.into_iter().take(most).map(|each| each.line).collect())
     }
 
     async fn weekly_review(&self, owner: &Owner, tag: Option<&str>) -> Result<String, ErrorData> {
@@ -187,11 +232,14 @@ impl Inner {
         };
         let page = self.notes.list(owner, &query).await.map_err(failed)?;
         if page.items.is_empty() {
-            return Ok(
-                "No note was written or changed in the last seven days. Say so, and ask \
-                       what the review should be about instead."
-                    .to_owned(),
-            );
+            let which = match query.tags.first() {
+                Some(tag) => format!("No note with the tag {}", tag.as_str()),
+                None => "No note".to_owned(),
+            };
+            return Ok(format!(
+                "{which} was written or changed in the last seven days. Say so, and ask what the \
+                 review should be about instead."
+            ));
         }
         let mut text = "Write a review of the last seven days from the following notes: what \
                         happened, what was decided, what is still open, what comes next. Group by \
@@ -216,12 +264,9 @@ impl Inner {
     }
 
     async fn tidy_tags(&self, owner: &Owner) -> Result<String, ErrorData> {
-        let tags = self
-            .notes
-            .tags(owner, "", TAGS_MAX)
-            .await
-            .map_err(failed)?
-            .items;
+        let page = self.notes.tags(owner, "", TAGS_MAX).await;
+        let page = page.map_err(failed)?;
+        let tags = page.items;
         if tags.is_empty() {
             return Ok(
                 "No note has a tag yet. Look at the notes with list_notes and propose a \
@@ -240,6 +285,14 @@ impl Inner {
             let _ = writeln!(lines, "{}: {}", counted.tag.as_str(), counted.notes);
         }
         self.append(&mut text, "tags", &lines);
+        if let Some(total) = page.total.filter(|total| *total > tags.len() as u64) {
+            let shown = tags.len();
+            let _ = write!(
+                text,
+                "\n\nThese are only the {shown} most used of {total} tags; say so. The others are \
+                 among the tags that list_notes shows."
+            );
+        }
         Ok(text)
     }
 
@@ -300,6 +353,18 @@ fn check_arguments(spec: &Spec, given: &JsonObject) -> Result<(), ErrorData> {
     } else {
         Err(Failure::invalid(flaws).into_rpc_error())
     }
+}
+
+/// The longest words of a title, which say most about it.
+fn long_words(title: &str) -> Vec<&str> {
+    let mut words: Vec<&str> = title
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.sort_by_key(|word| (Reverse(word.chars().count()), *word));
+    words.dedup();
+    words.truncate(RELATED_BY_MAX);
+    words
 }
 
 fn whole(note: &Note) -> String {

@@ -282,10 +282,11 @@ async fn prompts_hold_notes_in_blocks_that_cannot_be_closed() {
         ("find_related", json!({"note_id": id}), "Evil twin"),
         ("weekly_review", json!({}), "Evil twin"),
         ("weekly_review", json!({"tag": "Work"}), "Evil twin"),
+        ("weekly_review", json!({"tag": ""}), "Evil twin"),
         (
             "weekly_review",
-            json!({"tag": "none"}),
-            "No note was written",
+            json!({"tag": "None"}),
+            "No note with the tag none was written",
         ),
         ("tidy_tags", json!({}), "work: 2"),
     ] {
@@ -317,13 +318,76 @@ async fn prompts_hold_notes_in_blocks_that_cannot_be_closed() {
         json!({"name": "summarize_note", "arguments": {"note_id": "../x"}}),
         json!({"name": "summarize_note", "arguments": {"note_id": id, "style": "x"}}),
         json!({"name": "summarize_note", "arguments": {"note_id": 7}}),
-        json!({"name": "weekly_review", "arguments": {"tag": ""}}),
+        json!({"name": "weekly_review", "arguments": {"tag": ","}}),
+        json!({"name": "summarize_note", "arguments": {"note_id": ""}}),
         json!({"name": "tidy_tags", "arguments": {"note_id": id}}),
         json!({"name": "sing"}),
     ] {
         let answer = client.call("prompts/get", params.clone()).await.unwrap();
         assert_eq!(answer.error_code(), -32602, "{params}");
     }
+}
+
+/// The text of a prompt.
+async fn prompt(client: &mut Modern, name: &str, arguments: Value) -> String {
+    let params = json!({"name": name, "arguments": arguments});
+    let result = client.call("prompts/get", params).await.unwrap().result();
+    let text = &result["messages"][0]["content"]["text"];
+    text.as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn related_notes_share_a_tag_or_a_word_of_the_title() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    let mut client = server.modern();
+    let title = "Quarterly plan: the greenhouse";
+    let id = create(&mut client, title, "x", &["work", "garden"]).await;
+    let by_word = create(&mut client, "Glass", "for a Greenhouse", &[]).await;
+    let by_tag = create(&mut client, "Tomatoes", "red", &["garden"]).await;
+    let by_both = create(&mut client, "Old plan", "y", &["work"]).await;
+    let other = create(&mut client, "Dentist", "Tuesday", &["health"]).await;
+    let text = prompt(&mut client, "find_related", json!({"note_id": id})).await;
+    let (_, related) = text.split_once("in common with it").unwrap();
+    let place = |id: &str| related.find(&format!("{id}: "));
+    assert!(place(&by_both) < place(&by_word) && place(&by_both) < place(&by_tag));
+    for found in [&by_word, &by_tag, &by_both] {
+        assert_eq!(
+            related.matches(&format!("{found}: ")).count(),
+            1,
+            "{related}"
+        );
+    }
+    assert_eq!((place(&id), place(&other)), (None, None), "{related}");
+
+    let alone = create(&mut client, "!?", "x", &[]).await;
+    let text = prompt(&mut client, "find_related", json!({"note_id": alone})).await;
+    assert!(!text.contains("in common with it"), "{text}");
+}
+
+#[tokio::test]
+async fn a_list_of_tags_that_is_cut_says_so() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    let mut client = server.modern();
+    for first in [0, 25, 50, 75] {
+        let tags: Vec<String> = (first..first + 25)
+            .map(|number| format!("t{number}"))
+            .collect();
+        let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+        create(&mut client, "a", "b", &tags).await;
+    }
+    let text = prompt(&mut client, "tidy_tags", json!({})).await;
+    assert!(
+        text.contains("t99: 1") && !text.contains("most used"),
+        "{text}"
+    );
+    create(&mut client, "a", "b", &["t0", "t100"]).await;
+    let text = prompt(&mut client, "tidy_tags", json!({})).await;
+    assert!(
+        text.contains("t0: 2") && text.contains("the 100 most used of 101 tags"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -39,15 +39,6 @@ pub enum Code {
 }
 
 impl Code {
-    const NAMES: [&'static str; 6] = [
-        "invalid",
-        "not_found",
-        "conflict",
-        "exists",
-        "unavailable",
-        "internal",
-    ];
-
     /// The code as programs see it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,16 +53,15 @@ impl Code {
 }
 
 /// The structured content of a tool's error.
-#[derive(Serialize, JsonSchema)]
-pub struct FailureView {
+#[derive(Serialize)]
+struct FailureView {
     error: ErrorView,
 }
 
 /// What went wrong; nothing was written.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
 struct ErrorView {
     /// The kind of error.
-    #[schemars(extend("enum" = Code::NAMES))]
     code: &'static str,
     /// What happened and what to do.
     message: String,
@@ -79,7 +69,6 @@ struct ErrorView {
     problems: Vec<ProblemView>,
     /// The note as it is now.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "NoteView")]
     current: Option<Box<NoteView>>,
 }
 
@@ -108,8 +97,9 @@ pub struct Problem {
     pub status: u16,
     /// What happened here and what to do.
     pub detail: String,
-    /// The path that was asked for.
-    #[schemars(extend("format" = "uri-reference"))]
+    /// The path that was asked for, where the problem is with what is found there.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(default, extend("format" = "uri-reference"))]
     pub instance: String,
     /// What is wrong with the request, one by one.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -243,6 +243,8 @@ fn list_query(limits: &Limits, query: ListNotes) -> Result<ListQuery, Failure> {
     };
     let updated_after = time("updated_after", query.updated_after);
     let updated_before = time("updated_before", query.updated_before);
+    let created_after = time("created_after", query.created_after);
+    let created_before = time("created_before", query.created_before);
     if !flaws.is_empty() {
         return Err(Failure::invalid(flaws));
     }
@@ -252,8 +254,9 @@ fn list_query(limits: &Limits, query: ListNotes) -> Result<ListQuery, Failure> {
         tags,
         updated_after,
         updated_before,
+        created_after,
+        created_before,
         title_prefix: query.title_prefix,
-        ..ListQuery::default()
     })
 }
 

@@ -131,6 +131,14 @@ pub struct ListNotes {
     #[serde(default, deserialize_with = "given")]
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub updated_before: Option<String>,
+    /// Only notes created at this time or later.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub created_after: Option<String>,
+    /// Only notes created before this time.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub created_before: Option<String>,
     /// Only notes whose title starts with this text, in upper or lower case.
     #[serde(default, deserialize_with = "given")]
     #[schemars(with = "String")]
@@ -274,6 +282,8 @@ pub struct NoteList {
     pub notes: Vec<NotePreview>,
     /// What to pass as cursor to get the next page; null on the last page.
     pub next_cursor: Option<String>,
+    /// How many notes all pages have together; null when that is not known exactly.
+    pub total: Option<u64>,
 }
 
 impl From<Page<Preview>> for NoteList {
@@ -281,6 +291,7 @@ impl From<Page<Preview>> for NoteList {
         Self {
             notes: page.items.into_iter().map(NotePreview::from).collect(),
             next_cursor: page.next_cursor,
+            total: page.total,
         }
     }
 }

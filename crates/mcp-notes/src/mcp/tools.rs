@@ -15,7 +15,7 @@ use crate::{
     error_map::{Code, Failure},
     operations,
     wire::{
-        DeleteNote, GetNote, ListNotes, NewNote, NoteDeleted, NoteHits, NoteList, NotePatch,
+        DeleteNote, Flaw, GetNote, ListNotes, NewNote, NoteDeleted, NoteHits, NoteList, NotePatch,
         NoteView, SearchNotes, UpdateNote, input_schema, output_schema, read,
     },
 };
@@ -103,10 +103,7 @@ impl Toolbox {
                 Err(failure) => failure.into_tool_result(),
             },
             Operation::Delete => match parse::<DeleteNote>(&arguments, tool) {
-                Ok(DeleteNote {
-                    id,
-                    expected_version,
-                }) => reply(operations::delete(notes, caller, &id, expected_version).await),
+                Ok(note) => reply(delete(notes, caller, note).await),
                 Err(failure) => failure.into_tool_result(),
             },
         };
@@ -122,12 +119,28 @@ async fn change(notes: &Notes, caller: &Caller, update: UpdateNote) -> Result<No
         tags,
         expected_version,
     } = update;
+    check_version(expected_version)?;
     let patch = NotePatch {
         title,
         content,
         tags: tags.map(Some),
     };
     operations::update(notes, caller, &id, patch, expected_version).await
+}
+
+async fn delete(notes: &Notes, caller: &Caller, note: DeleteNote) -> Result<NoteDeleted, Failure> {
+    check_version(note.expected_version)?;
+    operations::delete(notes, caller, &note.id, note.expected_version).await
+}
+
+/// Notes are at version 1 or a later one, as the schema says.
+fn check_version(expected: Option<u64>) -> Result<(), Failure> {
+    if expected != Some(0) {
+        return Ok(());
+    }
+    let message = "is 0; it must be 1 or more";
+    let flaw = Flaw::new("expected_version", "out_of_range", message);
+    Err(Failure::invalid(vec![flaw]))
 }
 
 fn parse<T: DeserializeOwned>(arguments: &Value, tool: &Tool) -> Result<T, Failure> {
@@ -155,11 +168,10 @@ fn tool<In: JsonSchema, Out: JsonSchema>(
     title: &str,
     description: &'static str,
     limits: &Limits,
-    conflicts: bool,
 ) -> Tool {
     Tool::new(name, description, Arc::new(input_schema::<In>(limits)))
         .with_title(title)
-        .with_raw_output_schema(Arc::new(output_schema::<Out>(conflicts)))
+        .with_raw_output_schema(Arc::new(output_schema::<Out>()))
 }
 
 fn reads() -> ToolAnnotations {
@@ -181,7 +193,6 @@ fn create_note(limits: &Limits) -> (Operation, Tool) {
         "Keeps a new note and returns it with its id. Each call makes another note: to add to an \
          existing one, use update_note.",
         limits,
-        false,
     );
     (
         Operation::Create,
@@ -195,7 +206,6 @@ fn get_note(limits: &Limits) -> (Operation, Tool) {
         "Read note",
         "Reads one whole note: title, text, tags, version and times.",
         limits,
-        false,
     );
     (Operation::Get, tool.with_annotations(reads()))
 }
@@ -208,7 +218,6 @@ fn list_notes(limits: &Limits) -> (Operation, Tool) {
          one. Can be narrowed by tag, by time and by the beginning of the title. When next_cursor \
          is not null, call again with it as cursor for the next page.",
         limits,
-        false,
     );
     (Operation::List, tool.with_annotations(reads()))
 }
@@ -221,7 +230,6 @@ fn search_notes(limits: &Limits) -> (Operation, Tool) {
          around the match. Words in double quotes must follow each other; the last word may be the \
          beginning of one. When next_cursor is not null, call again with it as cursor for more.",
         limits,
-        false,
     );
     (Operation::Search, tool.with_annotations(reads()))
 }
@@ -234,7 +242,6 @@ fn update_note(limits: &Limits) -> (Operation, Tool) {
          Read the note first and give its version as expected_version: if it has changed since, \
          nothing is written and the error holds the note as it is now.",
         limits,
-        true,
     );
     (
         Operation::Update,
@@ -249,7 +256,6 @@ fn delete_note(limits: &Limits) -> (Operation, Tool) {
         "Deletes a note. Do this only when the user asked for it. With expected_version, a note \
          that has changed since it was read is not deleted.",
         limits,
-        true,
     );
     (
         Operation::Delete,

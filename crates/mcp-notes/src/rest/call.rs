@@ -1,5 +1,7 @@
 //! A request to the REST API, read: who asks, for what, under which conditions.
 
+use std::{collections::BTreeSet, fmt};
+
 use axum::{
     RequestExt,
     body::Body,
@@ -9,7 +11,10 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use mcp_serve::auth::Principal;
 use notes::Caller;
-use serde::de::DeserializeOwned;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor},
+};
 use serde_json::{Map, Value};
 
 use super::{Rest, answer::Refusal};
@@ -147,16 +152,71 @@ impl Payload {
         check_media_type(headers, media_types)?;
         let collected = Limited::new(self.body, self.body_bytes_max).collect().await;
         let bytes = collected.map_err(|error| unread(error.as_ref(), self.body_bytes_max))?;
-        let value: Value = serde_json::from_slice(&bytes.to_bytes()).map_err(|error| {
-            let (line, column) = (error.line(), error.column());
-            let detail = format!("the body is not JSON, as line {line}, column {column} shows");
-            Refusal::Problem(Kind::BadRequest, detail)
-        })?;
-        read(&value, schema).map_err(|flaws| Refusal::Failure {
-            failure: Failure::invalid(flaws),
-            of_body: true,
-        })
+        let bytes = bytes.to_bytes();
+        let mut flaws = Vec::new();
+        let value = match serde_json::from_slice(&bytes) {
+            Ok(Members { object, repeated }) => {
+                let known = repeated.iter().filter(|name| has_field(schema, name));
+                flaws.extend(
+                    known.map(|name| Flaw::new(name, "repeated", "is given more than once")),
+                );
+                Value::Object(object)
+            }
+            // What is no object may still be JSON.
+            Err(_) => serde_json::from_slice(&bytes).map_err(|error| {
+                let (line, column) = (error.line(), error.column());
+                let detail = format!("the body is not JSON, as line {line}, column {column} shows");
+                Refusal::Problem(Kind::BadRequest, detail)
+            })?,
+        };
+        let body = read(&value, schema).map_err(|mut found| flaws.append(&mut found));
+        match body {
+            Ok(body) if flaws.is_empty() => Ok(body),
+            _ => Err(Refusal::Failure {
+                failure: Failure::invalid(flaws),
+                of_body: true,
+            }),
+        }
     }
+}
+
+/// A JSON object with the names that stand in it more than once, of which others would lose all
+/// values but one without a word.
+struct Members {
+    object: Map<String, Value>,
+    repeated: BTreeSet<String>,
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let (mut object, mut repeated) = (Map::new(), BTreeSet::new());
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if object.contains_key(&name) {
+                        repeated.insert(name.clone());
+                    }
+                    object.insert(name, value);
+                }
+                Ok(Members { object, repeated })
+            }
+        }
+
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+fn has_field(schema: &Shape, name: &str) -> bool {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    properties.is_some_and(|properties| properties.contains_key(name))
 }
 
 fn check_media_type(headers: &HeaderMap, media_types: &[&str]) -> Result<(), Refusal> {

@@ -133,6 +133,8 @@ fn parameters(limits: &Limits) -> Value {
         "tag",
         "updated_after",
         "updated_before",
+        "created_after",
+        "created_before",
         "title_prefix",
     ] {
         all.insert(
@@ -241,8 +243,53 @@ fn responses() -> Value {
         }
         all.insert(status.to_string(), response);
     }
+    for (status, title, description, detail) in EDGE {
+        let mut response = json!({
+            "description": description,
+            "content": {"application/problem+json": {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "example": {
+                    "type": "about:blank", "title": title, "status": status, "detail": detail,
+                },
+            }},
+        });
+        // Such a header is not read to its end, and the answer may be only a status.
+        if let (431, Value::Object(response)) = (status, &mut response) {
+            response.remove("content");
+        }
+        all.insert(status.to_string(), response);
+    }
     Value::Object(all)
 }
+
+/// What the server in front of all faces answers itself: the status, its title, what it means and
+/// an example of its detail.
+const EDGE: [(u16, &str, &str, &str); 4] = [
+    (
+        403,
+        "Forbidden",
+        "The host or the origin is not one that is served.",
+        "this origin is not allowed",
+    ),
+    (
+        414,
+        "URI Too Long",
+        "The path with its query is too long.",
+        "the target is too long",
+    ),
+    (
+        431,
+        "Request Header Fields Too Large",
+        "The header of the request is too large.",
+        "the request has too many header fields",
+    ),
+    (
+        504,
+        "Gateway Timeout",
+        "The answer was not ready in time; whether a change was made is not known.",
+        "the request took too long",
+    ),
+];
 
 const ID: &str = "0199c2f0-7c1e-7d3a-9b52-2f6f3c1a8e04";
 
@@ -286,7 +333,7 @@ fn example(schema: &str) -> Value {
         })),
         "NoteList" => json!({
             "notes": [with(json!({"preview": "# Beds\n\n- beans\n- peas", "content_chars": 23}))],
-            "next_cursor": null,
+            "next_cursor": null, "total": 1,
         }),
         _ => json!({
             "hits": [with(json!({"snippet": "# Beds\n\n- beans\n- peas", "content_chars": 23}))],

@@ -80,6 +80,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "tag",
             "updated_after",
             "updated_before",
+            "created_after",
+            "created_before",
             "title_prefix",
             "If-None-Match",
         ],
@@ -201,5 +203,5 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
 ];
 
-/// Statuses that every operation can answer with.
-pub(super) const COMMON_PROBLEMS: [u16; 2] = [500, 503];
+/// Statuses that every operation can answer with; the server in front of all faces gives some.
+pub(super) const COMMON_PROBLEMS: [u16; 6] = [403, 414, 431, 500, 503, 504];

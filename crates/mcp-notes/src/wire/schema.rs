@@ -5,7 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{NewNote, NoteHits, NoteList, NotePatch, NoteView};
-use crate::error_map::{FailureView, Problem};
+use crate::error_map::Problem;
 
 /// A JSON Schema that is an object.
 pub type Shape = Map<String, Value>;
@@ -17,24 +17,15 @@ pub fn input_schema<T: JsonSchema>(limits: &Limits) -> Shape {
     schema
 }
 
-/// The schema of a tool's result: `T`, or an error. `conflicts` says whether an error may hold the
-/// note as it is now.
+/// The schema of a tool's result: `T`, or an error. What the fields mean is left out: a model sees
+/// the result itself, and every client would pay for the words.
 ///
 /// Both are in one schema because clients check the structured content of errors against it too.
-pub fn output_schema<T: JsonSchema>(conflicts: bool) -> Shape {
+pub fn output_schema<T: JsonSchema>() -> Shape {
     let mut schema = inline::<T>(SchemaSettings::draft2020_12().for_serialize());
-    let mut failure = inline::<FailureView>(SchemaSettings::draft2020_12().for_serialize());
-    let error = failure
-        .get_mut("properties")
-        .and_then(|all| all.get_mut("error"));
-    if let Some(Value::Object(error)) = error {
-        if !conflicts && let Some(Value::Object(fields)) = error.get_mut("properties") {
-            fields.remove("current");
-        }
-        let error = Value::Object(std::mem::take(error));
-        if let Some(Value::Object(fields)) = schema.get_mut("properties") {
-            fields.insert("error".to_owned(), error);
-        }
+    if let Some(Value::Object(fields)) = schema.get_mut("properties") {
+        fields.values_mut().for_each(remove_descriptions);
+        fields.insert("error".to_owned(), json!({"type": "object"}));
     }
     let required = schema.remove("required").unwrap_or_else(|| json!([]));
     schema.insert(
@@ -42,6 +33,20 @@ pub fn output_schema<T: JsonSchema>(conflicts: bool) -> Shape {
         json!([{"required": required}, {"required": ["error"]}]),
     );
     schema
+}
+
+/// Removes descriptions from a schema and the schemas of its properties and items.
+fn remove_descriptions(schema: &mut Value) {
+    let Value::Object(schema) = schema else {
+        return;
+    };
+    schema.remove("description");
+    if let Some(Value::Object(fields)) = schema.get_mut("properties") {
+        fields.values_mut().for_each(remove_descriptions);
+    }
+    if let Some(items) = schema.get_mut("items") {
+        remove_descriptions(items);
+    }
 }
 
 /// The schemas that the OpenAPI document refers to, by name.

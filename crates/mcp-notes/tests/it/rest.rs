@@ -111,6 +111,7 @@ async fn lists_have_filters_links_and_entity_tags() {
                 .to_owned(),
         );
         assert!(page.json()["notes"][0].get("content").is_none());
+        assert_eq!(page.json()["total"], 3);
         let known = desk
             .ask("GET", &path, &[("if-none-match", page.header("etag"))], "")
             .await;
@@ -135,6 +136,10 @@ async fn lists_have_filters_links_and_entity_tags() {
             vec!["Birnen"],
         ),
         ("updated_after=2026-01-31T14:03:00%2B02:00", vec!["apple"]),
+        (
+            "created_after=2026-01-31T12:02:00Z&created_before=2026-01-31T12:03:00Z",
+            vec!["Birnen"],
+        ),
     ] {
         let page = desk
             .rest("GET", &format!("{NOTES}?{query}"), "")
@@ -533,4 +538,83 @@ async fn the_page_shows_everything_and_loads_nothing() {
         )
         .await;
     assert_eq!((known.status.as_u16(), known.body.len()), (304, 0));
+}
+
+#[tokio::test]
+async fn a_field_that_is_given_twice_is_refused() {
+    let desk = Desk::new().await;
+    desk.rest("POST", NOTES, r#"{"title": "a", "content": "b"}"#)
+        .await;
+    let path = format!("{NOTES}/note-1");
+    for (method, path, body, expected) in [
+        (
+            "POST",
+            NOTES,
+            r#"{"title": "a", "content": "b", "title": "c"}"#,
+            vec![("title", "repeated")],
+        ),
+        (
+            "POST",
+            NOTES,
+            r#"{"title": "a", "content": "b", "t\u0061gs": [], "tags": []}"#,
+            vec![("tags", "repeated")],
+        ),
+        (
+            "PATCH",
+            &path,
+            r#"{"content": "x", "content": "x", "content": 1}"#,
+            vec![("content", "repeated"), ("content", "wrong_type")],
+        ),
+        (
+            "PUT",
+            &path,
+            r#"{"title": "a", "title": "a", "odd": 1, "odd": 2}"#,
+            vec![
+                ("title", "repeated"),
+                ("content", "missing"),
+                ("odd", "unknown_field"),
+            ],
+        ),
+    ] {
+        let document = problem(&desk.rest(method, path, body).await, 422, path);
+        assert_eq!(fields(&document), expected, "{body}");
+    }
+    assert_eq!(desk.rest("GET", &path, "").await.json()["content"], "b");
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_itself_is_documented_too() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    let document = desk.rest("GET", "/api/v1/openapi.json", "").await.json();
+    let schema = json!({
+        "$ref": "#/components/schemas/Problem", "components": document["components"],
+    });
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let long = format!("{NOTES}?title_prefix={}", "x".repeat(10_000));
+    let many: Vec<(&str, &str)> = vec![("x-filler", "x"); 150];
+    for (path, headers, status) in [
+        (NOTES, vec![("origin", "https://evil.example")], 403),
+        (&long, vec![], 414),
+        (NOTES, many, 431),
+    ] {
+        let mut client = server.connect().await;
+        let answer = client.request("GET", path, &headers, b"").await.unwrap();
+        assert_eq!(answer.status, status);
+        // A header that is too large is not read to its end, and the answer is only a status.
+        let has_body = status != 431;
+        if has_body {
+            let body = answer.json();
+            let errors = schema.iter_errors(&body).map(|e| e.to_string());
+            let errors: Vec<_> = errors.collect();
+            assert!(errors.is_empty(), "{status}: {errors:?}");
+        }
+        for operation in ["get", "post"] {
+            let responses = &document["paths"]["/notes"][operation]["responses"];
+            let answer = &responses[status.to_string()]["$ref"];
+            let answer = answer.as_str().unwrap().trim_start_matches('#');
+            let answer = document.pointer(answer).unwrap();
+            assert_eq!(answer["content"].is_object(), has_body, "{answer}");
+        }
+    }
 }

@@ -6,22 +6,21 @@ use std::{path::Path, process::Stdio, time::Duration};
 use mcp_serve::test_util::tool;
 use tokio::{process::Command, time::timeout};
 
-use crate::desk::Desk;
+use crate::process::Served;
 
 /// Longer than a run takes on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_is_as_the_document_says() {
-    let desk = Desk::new().await;
-    let server = desk.serve().await;
     let folder = tempfile::tempdir().unwrap();
+    let server = Served::start(folder.path(), &[]).await;
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
     let run = Command::new(tool("schemathesis"))
         .arg("--config-file")
         .arg(tests.join("schemathesis.toml"))
         .args(["--no-color", "run"])
-        .arg(format!("{}/api/v1/openapi.json", server.url()))
+        .arg(format!("http://{}/api/v1/openapi.json", server.address))
         .current_dir(folder.path())
         .stdin(Stdio::null())
         .kill_on_drop(true)
@@ -38,4 +37,6 @@ async fn every_answer_is_as_the_document_says() {
     );
     // It would also succeed with nothing to test.
     assert!(report.contains("Tested: 7"), "{report}");
+    let (status, _) = server.stop().await;
+    assert!(status.success());
 }

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::desk::Desk;
 
+/// The longest that all descriptions of tools may be together, in bytes.
+const TOOLS_BYTES_MAX: usize = 9_500;
+
 /// A client of either era.
 enum Client {
     Modern(Box<Modern>),
@@ -115,6 +118,9 @@ async fn every_tool_is_described_for_models_and_clients() {
         .result();
     let tools = tools["tools"].as_array().unwrap().clone();
     assert_eq!(tools.len(), 6);
+    // A model pays for every word of it in every conversation.
+    let bytes = serde_json::to_string(&tools).unwrap().len();
+    assert!(bytes < TOOLS_BYTES_MAX, "{bytes}");
     for tool in &tools {
         assert!(tool["name"].as_str().unwrap().len() <= 64);
         assert!(tool["title"].is_string() && tool["description"].is_string());
@@ -245,6 +251,7 @@ async fn lists_and_searches_have_pages() {
         let mut arguments = base.clone();
         loop {
             let page = client.good(tool, arguments.clone()).await;
+            assert_eq!(page["total"], 5, "{tool}");
             let found = page[items].as_array().unwrap();
             titles.extend(
                 found
@@ -270,6 +277,13 @@ async fn lists_and_searches_have_pages() {
         json!({"updated_after": "2026-01-31T12:04:00Z", "updated_before": "2026-01-31T12:05:00Z"});
     let page = client.good("list_notes", since).await;
     assert_eq!(page["notes"].as_array().unwrap().len(), 1);
+    assert_eq!(page["notes"][0]["title"], "Note 4");
+    let change = json!({"id": page["notes"][0]["id"], "content": "changed last"});
+    client.good("update_note", change).await;
+    let since =
+        json!({"created_after": "2026-01-31T12:04:00Z", "created_before": "2026-01-31T12:05:00Z"});
+    let page = client.good("list_notes", since).await;
+    assert_eq!(page["total"], 1);
     assert_eq!(page["notes"][0]["title"], "Note 4");
     let page = client
         .good("list_notes", json!({"title_prefix": "note 3"}))
@@ -303,6 +317,9 @@ search_notes | {"query": ""} | query empty
 update_note | {"id": "note-1"} |  empty
 update_note | {"id": "a b", "title": ""} | id bad_format, title empty
 update_note | {"id": "note-1", "expected_version": -1} | expected_version wrong_type
+update_note | {"id": "note-1", "title": "a", "expected_version": 0} | expected_version out_of_range
+list_notes | {"created_before": "2026-13-01"} | created_before bad_format
+delete_note | {"id": "note-1", "expected_version": 0} | expected_version out_of_range
 delete_note | {"id": "note-1", "force": true} | force unknown_field
 "#;
 
@@ -365,6 +382,10 @@ fn around_the_limits() -> Vec<(&'static str, Value, &'static str, Vec<Value>)> {
     let mut limit = numbers.to_vec();
     limit.extend([0, 1, 100, 101, -1].map(|number| json!(number)));
     let ids = vec![text(0), json!("a".repeat(128)), json!("a".repeat(129))];
+    let mut versions = vec![json!(null), json!("1")];
+    versions.extend([0, 1, 2, -1].map(|number| json!(number)));
+    versions.extend([0.0, 1.0, 1.5].map(|number| json!(number)));
+    let change = json!({"id": "note-1", "title": "a"});
     vec![
         (
             "create_note",
@@ -388,6 +409,13 @@ fn around_the_limits() -> Vec<(&'static str, Value, &'static str, Vec<Value>)> {
             vec![text(0), text(1), json!(3)],
         ),
         ("get_note", json!({}), "id", ids),
+        ("update_note", change, "expected_version", versions.clone()),
+        (
+            "delete_note",
+            json!({"id": "note-1"}),
+            "expected_version",
+            versions,
+        ),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! `mcp-notes stdio` with clients that send nonsense, leave early or are interrupted.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{collections::BTreeSet, path::Path, process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -270,15 +270,13 @@ async fn calls_in_flight_are_answered_before_the_end() {
     client.call(2, "tools/list", json!({})).await;
     let db = rusqlite::Connection::open(folder.path().join("notes.db")).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let note = json!({"title": "In flight", "content": "x"});
-    client
-        .ask(
-            3,
-            "tools/call",
-            json!({"name": "create_note", "arguments": note}),
-        )
-        .await;
-    // Lines are read in order: when this is answered, the call before is in flight.
+    for id in 100..150 {
+        // All answers together are more than a pipe holds.
+        let note = json!({"title": "In flight", "content": "x".repeat(10_000)});
+        let call = json!({"name": "create_note", "arguments": note});
+        client.ask(id, "tools/call", call).await;
+    }
+    // Lines are read in order: when this is answered, the calls before are in flight.
     client.call(4, "tools/list", json!({})).await;
     signal(&client.child, "TERM").await;
     let mut log = BufReader::new(client.child.stderr.take().unwrap()).lines();
@@ -289,18 +287,26 @@ async fn calls_in_flight_are_answered_before_the_end() {
         }
     }
     db.execute_batch("ROLLBACK").unwrap();
-    let answer = client.next().await.expect("an answer before the end");
-    assert_eq!(answer["id"], 3);
-    assert_eq!(
-        answer["result"]["structuredContent"]["title"], "In flight",
-        "{answer}"
-    );
-    assert_eq!(client.next().await, None);
+    let count = || {
+        let count = db.query_row("SELECT count(*) FROM notes", [], |row| row.get::<_, u64>(0));
+        count.unwrap()
+    };
+    let written = async {
+        while count() < 50 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, written).await.unwrap();
+    let mut answered = BTreeSet::new();
+    while let Some(answer) = client.next().await {
+        let note = &answer["result"]["structuredContent"];
+        assert_eq!(note["title"], "In flight", "{answer}");
+        answered.insert(answer["id"].as_u64().unwrap());
+    }
+    assert_eq!(answered, (100..150).collect());
     let status = timeout(PATIENCE, client.child.wait())
         .await
         .unwrap()
         .unwrap();
     assert_eq!(status.code(), Some(0));
-    let count = db.query_row("SELECT count(*) FROM notes", [], |row| row.get::<_, u64>(0));
-    assert_eq!(count.unwrap(), 1);
 }

@@ -4,7 +4,11 @@ mod access;
 mod json;
 mod trace;
 
-use std::{fmt, io, str::FromStr};
+use std::{
+    fmt,
+    io::{self, IsTerminal as _},
+    str::FromStr,
+};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
@@ -40,6 +44,16 @@ pub enum Output {
     Stdout,
     /// Standard error, for a server whose standard output carries messages.
     Stderr,
+}
+
+impl Output {
+    /// Whether a person sees the lines, in colours.
+    fn is_terminal(self) -> bool {
+        match self {
+            Self::Stdout => io::stdout().is_terminal(),
+            Self::Stderr => io::stderr().is_terminal(),
+        }
+    }
 }
 
 /// A level that logs can have: `off`, `fatal`, `error`, `warn`, `info`, `debug` or `trace`, where
@@ -116,7 +130,7 @@ pub fn init(level: &str, format: Format, output: Output) -> Result<Telemetry, Te
             .fmt_fields(json::JsonFields)
             .event_format(json::JsonLine)
             .boxed(),
-        Format::Pretty => layer.boxed(),
+        Format::Pretty => layer.with_ansi(output.is_terminal()).boxed(),
     };
     tracing_subscriber::registry()
         .with(filter)

@@ -60,6 +60,24 @@ async fn serve_is_what_runs_without_a_command() {
 }
 
 #[tokio::test]
+async fn lines_for_people_are_coloured_only_where_people_read() {
+    let folder = tempdir().unwrap();
+    let vars = [("PORT", "0"), ("LOG_FORMAT", "pretty")];
+    let mut server = command(folder.path(), &[], &vars).spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let line = timeout(PATIENCE, lines.next_line())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert!(
+        line.contains("listening") && !line.contains('\u{1b}'),
+        "{line}"
+    );
+    server.kill().await.unwrap();
+}
+
+#[tokio::test]
 async fn healthcheck_tells_a_ready_server_from_none() {
     let folder = tempdir().unwrap();
     let served = Served::start(folder.path(), &[]).await;

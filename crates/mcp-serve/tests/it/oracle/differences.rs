@@ -42,102 +42,102 @@ struct Difference {
 const ALL: [Difference; 20] = [
     Difference {
         name: "foreign origins are refused",
-        why: "every request's Origin must be checked; rmcp does it only where told to [M-02, S-01]",
+        why: "every request's Origin must be checked; rmcp does it only where told to",
         apply: foreign_origin,
     },
     Difference {
         name: "what is no JSON is a parse error",
-        why: "JSON-RPC 2.0, 5.1: -32700, with 400; rmcp says 415 in plain text [G15]",
+        why: "JSON-RPC 2.0, 5.1: -32700, with 400; rmcp says 415 in plain text",
         apply: bodies::not_json,
     },
     Difference {
         name: "what is no message is an invalid request",
-        why: "JSON-RPC 2.0, 5.1: -32600, with the id if there is one; rmcp: 415 as text [G15]",
+        why: "JSON-RPC 2.0, 5.1: -32600, with the id if there is one; rmcp: 415 as text",
         apply: bodies::not_a_message,
     },
     Difference {
         name: "parameters that are no object are invalid parameters",
-        why: "JSON-RPC 2.0, 5.1: -32602; rmcp: 415 in plain text [G15]",
+        why: "JSON-RPC 2.0, 5.1: -32602; rmcp: 415 in plain text",
         apply: bodies::params_no_object,
     },
     Difference {
         name: "malformed parameters are invalid parameters",
-        why: "-32602 and 200; rmcp says -32601 and, in the new revision, 404 [M-44, G15]",
+        why: "-32602 and 200; rmcp says -32601 and, in the new revision, 404",
         apply: bodies::malformed_params,
     },
     Difference {
         name: "a cursor is a string",
-        why: "an invalid cursor is -32602; rmcp reads what is no string as no cursor [M-35]",
+        why: "an invalid cursor is -32602; rmcp reads what is no string as no cursor",
         apply: bodies::malformed_cursor,
     },
     Difference {
         name: "arguments are held to their schema",
-        why: "inputs must be validated; rmcp advertises limits without enforcing them [M-45]",
+        why: "inputs must be validated; rmcp advertises limits without enforcing them",
         apply: bodies::arguments_against_schema,
     },
     Difference {
         name: "initialize without parameters is answered in JSON-RPC",
-        why: "it is a request like others; rmcp: 400 in plain text [G15, G21]",
+        why: "it is a request like others; rmcp: 400 in plain text",
         apply: incomplete_initialize,
     },
     Difference {
         name: "removed methods are not found whatever their headers say",
-        why: "404 and -32601; rmcp misses Mcp-Name first [M-18]",
+        why: "404 and -32601; rmcp misses Mcp-Name first",
         apply: removed_method,
     },
     Difference {
         name: "notifications need no headers",
-        why: "the revision has no header rules for notifications; accepted with 202 [M-05]",
+        why: "the revision has no header rules for notifications; accepted with 202",
         apply: notification,
     },
     Difference {
         name: "a session has one version",
-        why: "a header that contradicts what was negotiated is 400; rmcp takes it [L-07]",
+        why: "a header that contradicts what was negotiated is 400; rmcp takes it",
         apply: other_version,
     },
     Difference {
         name: "an ended or unknown session is not found, for DELETE too",
-        why: "404, so that a client knows; rmcp says 202 [L-02, L-03, G8]",
+        why: "404, so that a client knows; rmcp says 202",
         apply: dead_session,
     },
     Difference {
         name: "DELETE has no content to wait for",
-        why: "any 2xx will do; 204 says that the session is gone, 202 that it will be [L-03]",
+        why: "any 2xx will do; 204 says that the session is gone, 202 that it will be",
         apply: deleted,
     },
     Difference {
         name: "refusals are JSON-RPC errors",
-        why: "a client tells the eras apart by them; rmcp's are plain text [M-13, G21]",
+        why: "a client tells the eras apart by them; rmcp's are plain text",
         apply: plain_text,
     },
     Difference {
         name: "log messages of a call are on its stream",
-        why: "they belong to it; rmcp sends them to the stream of the session, or nowhere [L-04]",
+        why: "they belong to it; rmcp sends them to the stream of the session, or nowhere",
         apply: streams::log_messages,
     },
     Difference {
         name: "a tool can close its stream",
-        why: "the result waits for GET and Last-Event-ID; rmcp's tools have no way to [SEP-1699]",
+        why: "the result waits for GET and Last-Event-ID; rmcp's tools have no way to (SEP-1699)",
         apply: streams::closed,
     },
     Difference {
         name: "one message is JSON",
-        why: "a stream is only opened where something streams; rmcp opens one always [M-06, G20]",
+        why: "a stream is only opened where something streams; rmcp opens one always",
         apply: streams::json,
     },
     Difference {
         name: "who takes only events gets events",
-        why: "both forms are allowed; rmcp refuses such a client with 406 [M-06]",
+        why: "both forms are allowed; rmcp refuses such a client with 406",
         apply: streams::only_events,
     },
     Difference {
         name: "streams are primed from revision 2025-11-25 on",
-        why: "an event without data is of that revision; rmcp sends it to all [L-05]",
+        why: "an event without data is of that revision; rmcp sends it to all",
         apply: streams::priming,
     },
     Difference {
         name: "discovery may be kept for a while",
-        why: "hints are set for each method; rmcp's say that everything is stale at once [M-31, G7]",
+        why: "hints are set for each method; rmcp's say that everything is stale at once",
         apply: hints,
     },
 ];
@@ -145,7 +145,7 @@ const ALL: [Difference; 20] = [
 /// Applied to what the others made: not a difference of single exchanges.
 const LAST: Difference = Difference {
     name: "every modern result says who the server is",
-    why: "rmcp says it only in server/discover and at the end of a subscription [M-21, G6]",
+    why: "rmcp says it only in server/discover and at the end of a subscription",
     apply: server_info,
 };
 

@@ -205,7 +205,7 @@ where
         Self {
             factory,
             side: Side {
-                server: info.server_info,
+                server: serde_json::to_value(info.server_info).unwrap_or_default(),
                 hints: settings.cache_hints,
             },
             settings,
@@ -411,11 +411,11 @@ fn method_not_allowed(allow: &'static str) -> Response<Body> {
 fn seen(
     mut response: Response<Body>,
     version: Option<&ProtocolVersion>,
-    method: &str,
+    method: &'static str,
     tool: Option<String>,
 ) -> Response<Body> {
     let note = AccessNote {
-        rpc_method: Some(method::known(method).into()),
+        rpc_method: Some(method.into()),
         tool: tool.map(Into::into),
         revision: version.map(|version| version.to_string().into()),
     };

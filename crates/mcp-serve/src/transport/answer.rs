@@ -7,8 +7,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use rmcp::model::{
-    CacheScope, ErrorCode, ErrorData, Implementation, MetaObject, ProtocolVersion, RequestId,
-    ServerResult,
+    CacheScope, ErrorCode, ErrorData, MetaObject, ProtocolVersion, RequestId, ServerResult,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -36,7 +35,8 @@ struct Failure<'a> {
 
 /// What the answers of one server have in common.
 pub(super) struct Side {
-    pub(super) server: Implementation,
+    /// Who the server is, as results say it.
+    pub(super) server: Value,
     pub(super) hints: CacheHints,
 }
 
@@ -75,15 +75,10 @@ pub(super) fn frame(
     }
 }
 
-fn modern(
-    id: &RequestId,
-    mut result: ServerResult,
-    server: &Implementation,
-) -> serde_json::Result<Vec<u8>> {
+fn modern(id: &RequestId, mut result: ServerResult, server: &Value) -> serde_json::Result<Vec<u8>> {
     if let Some(meta) = meta_of(&mut result) {
-        let info = serde_json::to_value(server)?;
-        meta.get_or_insert_default()
-            .insert(SERVER_INFO.into(), info);
+        let meta = meta.get_or_insert_default();
+        meta.insert(SERVER_INFO.into(), server.clone());
         return serde_json::to_vec(&Success {
             jsonrpc: "2.0",
             id,
@@ -97,7 +92,7 @@ fn modern(
             .or_insert_with(|| json!("complete"));
         let meta = fields.entry("_meta").or_insert_with(|| json!({}));
         if let Value::Object(meta) = meta {
-            meta.insert(SERVER_INFO.into(), serde_json::to_value(server)?);
+            meta.insert(SERVER_INFO.into(), server.clone());
         }
     }
     serde_json::to_vec(&Success {

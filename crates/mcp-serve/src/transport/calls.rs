@@ -39,7 +39,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The calls that run, by session and request id.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    running: Mutex<HashMap<SessionId, HashMap<RequestId, CancellationToken>>>,
+    running: Mutex<Running>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    of: HashMap<SessionId, HashMap<RequestId, CancellationToken>>,
+    /// How many there are in all sessions together.
+    count: usize,
 }
 
 impl Calls {
@@ -52,8 +59,7 @@ impl Calls {
         max: usize,
     ) -> Result<Entered, NotEntered> {
         let mut running = lock(&self.running);
-        let all: usize = running.values().map(HashMap::len).sum();
-        if let Some(calls) = running.get(session) {
+        if let Some(calls) = running.of.get(session) {
             if calls.contains_key(id) {
                 return Err(NotEntered::Duplicate);
             }
@@ -61,11 +67,12 @@ impl Calls {
                 return Err(NotEntered::TooMany);
             }
         }
-        if all >= CALLS_MAX {
+        if running.count >= CALLS_MAX {
             return Err(NotEntered::TooMany);
         }
-        let calls = running.entry(session.clone()).or_default();
+        let calls = running.of.entry(session.clone()).or_default();
         calls.insert(id.clone(), ct);
+        running.count += 1;
         Ok(Entered {
             calls: self.clone(),
             session: session.clone(),
@@ -76,14 +83,14 @@ impl Calls {
     /// Cancels one call; nothing happens when it does not run.
     pub(super) fn cancel(&self, session: &SessionId, id: &RequestId) {
         let running = lock(&self.running);
-        if let Some(ct) = running.get(session).and_then(|calls| calls.get(id)) {
+        if let Some(ct) = running.of.get(session).and_then(|calls| calls.get(id)) {
             ct.cancel();
         }
     }
 
     /// Cancels every call of a session that has ended.
     pub(super) fn cancel_all(&self, session: &SessionId) {
-        if let Some(calls) = lock(&self.running).get(session) {
+        if let Some(calls) = lock(&self.running).of.get(session) {
             calls.values().for_each(CancellationToken::cancel);
         }
     }
@@ -109,10 +116,11 @@ pub(super) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let mut running = lock(&self.calls.running);
-        if let Some(calls) = running.get_mut(&self.session) {
+        running.count -= 1;
+        if let Some(calls) = running.of.get_mut(&self.session) {
             calls.remove(&self.id);
             if calls.is_empty() {
-                running.remove(&self.session);
+                running.of.remove(&self.session);
             }
         }
     }

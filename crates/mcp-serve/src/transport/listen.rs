@@ -15,7 +15,7 @@ use futures_util::stream;
 use http::{Response, StatusCode};
 use rmcp::{
     ServerHandler,
-    model::{ErrorData, Implementation, ProtocolVersion, RequestId, SubscriptionFilter},
+    model::{ErrorData, ProtocolVersion, RequestId, SubscriptionFilter},
 };
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
@@ -386,7 +386,7 @@ fn event(message: &Value) -> Bytes {
 }
 
 /// The result that ends a subscription from the server's side.
-fn closed(id: &RequestId, server: &Implementation) -> Value {
+fn closed(id: &RequestId, server: &Value) -> Value {
     json!({
         "jsonrpc": "2.0",
         "id": id,

@@ -7,8 +7,7 @@ use http::{Response, StatusCode, request::Parts};
 use rmcp::{
     ServerHandler,
     model::{
-        ClientRequest, ErrorCode, ErrorData, ProtocolVersion, RequestId, RequestMetaObject,
-        ServerResult,
+        ClientRequest, ErrorData, ProtocolVersion, RequestId, RequestMetaObject, ServerResult,
     },
 };
 
@@ -40,7 +39,8 @@ where
             Incoming::Request(call) => self.modern_request(parts, principal, accepts, call).await,
             // The revision defines no notification of clients over HTTP, and forbids none.
             Incoming::Notification { method, .. } => {
-                seen(answer::empty(StatusCode::ACCEPTED), None, &method, None)
+                let name = method::known(&method);
+                seen(answer::empty(StatusCode::ACCEPTED), None, name, None)
             }
             Incoming::Answer { id, .. } => {
                 let error =
@@ -58,15 +58,15 @@ where
         call: Call,
     ) -> Response<Body> {
         let Call { id, method, params } = call;
+        let name = method::known(&method);
         let checked = self.check(&parts, &method, &params);
         let version = match checked {
             Ok(version) => version,
             Err(error) => {
-                let status = refusal_status(&error);
                 return seen(
-                    answer::refuse(status, Some(&id), &error),
+                    answer::refuse(StatusCode::BAD_REQUEST, Some(&id), &error),
                     None,
-                    &method,
+                    name,
                     None,
                 );
             }
@@ -81,18 +81,18 @@ where
             Ok(typed) => typed,
             Err(error) => {
                 let frame = answer::frame(&id, Err(error), &version, &self.side);
-                return seen(answer::json_response(frame), Some(&version), &method, None);
+                return seen(answer::json_response(frame), Some(&version), name, None);
             }
         };
         if let ClientRequest::SubscriptionsListenRequest(request) = request {
             let filter = request.params.notifications;
             let response = self.listen(&principal, accepts, &id, &filter, &version);
-            return seen(response, Some(&version), &method, None);
+            return seen(response, Some(&version), name, None);
         }
         let (response, tool) = self
             .modern_work(parts, accepts, id, request, meta, &version)
             .await;
-        seen(response, Some(&version), &method, tool)
+        seen(response, Some(&version), name, tool)
     }
 
     fn check(
@@ -122,8 +122,8 @@ where
             let arguments = call.params.arguments.as_ref();
             let agree = |tool| headers::check_params(&parts.headers, tool, arguments);
             if let Some(Err(error)) = tool.as_ref().map(agree) {
-                let status = refusal_status(&error);
-                return (answer::refuse(status, Some(&id), &error), None);
+                let refusal = answer::refuse(StatusCode::BAD_REQUEST, Some(&id), &error);
+                return (refusal, None);
             }
         }
         let name = tool.as_ref().map(|tool| tool.name.to_string());
@@ -190,14 +190,5 @@ where
                 other => other,
             });
         answer::json_response(answer::frame(&id, result, &version, &self.side))
-    }
-}
-
-/// The status of what is refused before the handler is asked: 404 for methods, 400 otherwise.
-fn refusal_status(error: &ErrorData) -> StatusCode {
-    if error.code == ErrorCode::METHOD_NOT_FOUND {
-        StatusCode::NOT_FOUND
-    } else {
-        StatusCode::BAD_REQUEST
     }
 }

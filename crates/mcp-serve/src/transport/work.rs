@@ -74,10 +74,10 @@ where
         log: Option<Arc<Log>>,
         deadline: Duration,
     ) -> Option<Result<ServerResult, ErrorData>> {
-        let context = work.context(peer, ct.clone(), log);
+        let (job, context) = work.split(peer, ct.clone(), log);
         let schemas = self.settings.enforce_schemas.then_some(&self.schemas);
         // A handler's bug is one request's error, whichever task it happens in.
-        let run = AssertUnwindSafe(run(work, context, schemas)).catch_unwind();
+        let run = AssertUnwindSafe(run(job, context, schemas)).catch_unwind();
         tokio::select! {
             result = tokio::time::timeout(deadline, run) => Some(match result {
                 Ok(Ok(result)) => result,
@@ -128,6 +128,8 @@ where
                     never = inner.hold(held, &ct) => match never {},
                 },
             };
+            // Who has the answer may use its id again.
+            drop(held);
             if let Some(result) = result {
                 log.push(answer::frame(&id, result, &version, &inner.side));
             }
@@ -179,46 +181,56 @@ impl Drop for Unfinished {
     }
 }
 
+/// What is asked of the handler, apart from what it is told besides.
+struct Job<H> {
+    handler: H,
+    request: ClientRequest,
+    tool: Option<Tool>,
+}
+
 impl<H> Work<H> {
-    /// What the handler is told besides the request.
-    pub(super) fn context(
-        &self,
+    /// The request, and what the handler is told besides.
+    fn split(
+        self,
         peer: Peer<RoleServer>,
         ct: CancellationToken,
         log: Option<Arc<Log>>,
-    ) -> RequestContext<RoleServer> {
-        let mut context = RequestContext::new(self.id.clone(), peer);
+    ) -> (Job<H>, RequestContext<RoleServer>) {
+        let mut context = RequestContext::new(self.id, peer);
         context.ct = ct;
-        context.meta = self.meta.clone();
-        if let Some(client) = &self.client {
-            // A session's client said this once; a handler finds it where a modern one says it.
-            context.meta.set_protocol_version(self.version.clone());
-            context
-                .meta
-                .set_client_capabilities(client.capabilities.clone());
-            context.meta.set_client_info(client.client_info.clone());
-        }
-        context.extensions.insert(self.parts.clone());
+        context.meta = self.meta;
+        context.extensions.insert(self.parts);
         // Clients of other revisions do not come back for the rest of an answer.
         if let Some(log) = log.filter(|_| self.version == ProtocolVersion::V_2025_11_25) {
             context.extensions.insert(StreamHandle { log });
         }
-        context
+        if let Some(client) = self.client {
+            // A session's client said this once; a handler finds it where a modern one says it.
+            let meta = &mut context.meta;
+            meta.set_protocol_version(self.version);
+            meta.set_client_capabilities(client.capabilities.clone());
+            meta.set_client_info(client.client_info.clone());
+        }
+        let job = Job {
+            handler: self.handler,
+            request: self.request,
+            tool: self.tool,
+        };
+        (job, context)
     }
 }
 
 /// Holds tool arguments to their schema, then asks the handler.
 async fn run<H: ServerHandler>(
-    work: Work<H>,
+    job: Job<H>,
     context: RequestContext<RoleServer>,
     schemas: Option<&Schemas>,
 ) -> Result<ServerResult, ErrorData> {
-    let Work {
+    let Job {
         handler,
         mut request,
         tool,
-        ..
-    } = work;
+    } = job;
     if let (ClientRequest::CallToolRequest(call), Some(tool), Some(schemas)) =
         (&mut request, &tool, schemas)
     {

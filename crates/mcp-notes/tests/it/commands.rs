@@ -45,7 +45,7 @@ async fn the_first_run_needs_no_settings_and_keeps_notes() {
     assert_eq!(kept["structuredContent"], made);
     let path = format!("/api/v1/notes/{}", made["id"].as_str().unwrap());
     let mut client = RawClient::connect(served.address).await.unwrap();
-    let shown = client.request("GET", &path, &[], b"").await.unwrap();
+    let shown = client.get(&path).await.unwrap();
     assert_eq!(shown.status, 200);
     assert_eq!(shown.json()["content"], "Two litres");
 }

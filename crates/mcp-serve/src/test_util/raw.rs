@@ -174,6 +174,11 @@ impl RawClient {
             .map_err(|_| timed_out("a response head"))?
     }
 
+    /// Reads `path` with GET and no header fields but the necessary ones.
+    pub async fn get(&mut self, path: &str) -> io::Result<RawResponse> {
+        self.request("GET", path, &[], b"").await
+    }
+
     /// Sends a request whose answer is a stream of server-sent events.
     ///
     /// Any other answer is an error of kind `InvalidData` that shows it.

@@ -86,24 +86,12 @@ async fn connections_without_requests_do_not_hold_the_drain() {
     let (_slow, routes) = Slow::new();
     let server = start(routes, Config::default()).await;
     let mut idle = server.connect().await;
-    assert_eq!(
-        idle.request("GET", "/hello", &[], b"")
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(idle.get("/hello").await.unwrap().status, 200);
     let mut silent = server.connect().await;
     let mut halfway = server.connect().await;
     halfway.send(b"GET /hello HTT").await.unwrap();
     // It is served, so the server has met the connections before it.
-    assert_eq!(
-        idle.request("GET", "/hello", &[], b"")
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(idle.get("/hello").await.unwrap().status, 200);
 
     let drained = server.stop().await;
     assert!(drained.is_clean(), "{drained:?}");
@@ -154,50 +142,16 @@ async fn during_the_notice_the_server_is_not_ready_and_serves() {
     config.drain.notice = Duration::from_mins(10);
     let mut server = start(routes, config).await;
     let mut client = server.connect().await;
-    assert_eq!(
-        client
-            .request("GET", "/readyz", &[], b"")
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(client.get("/readyz").await.unwrap().status, 200);
 
     server.begin_stop();
     let begun = Instant::now();
-    while client
-        .request("GET", "/readyz", &[], b"")
-        .await
-        .unwrap()
-        .status
-        != 503
-    {
+    while client.get("/readyz").await.unwrap().status != 503 {
         assert!(begun.elapsed() < PATIENCE, "the server stays ready");
     }
-    assert_eq!(
-        client
-            .request("GET", "/livez", &[], b"")
-            .await
-            .unwrap()
-            .status,
-        200
-    );
-    assert_eq!(
-        client
-            .request("GET", "/health", &[], b"")
-            .await
-            .unwrap()
-            .status,
-        503
-    );
-    assert_eq!(
-        client
-            .request("GET", "/hello", &[], b"")
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(client.get("/livez").await.unwrap().status, 200);
+    assert_eq!(client.get("/health").await.unwrap().status, 503);
+    assert_eq!(client.get("/hello").await.unwrap().status, 200);
     let mut late = slow.call(&server).await;
 
     // The embedder may cut the notice short.

@@ -92,22 +92,12 @@ async fn a_setting_that_no_server_can_run_with_is_named_before_the_address_is_ta
 async fn errors_outside_mcp_are_problem_documents() {
     let server = start(routes(), Config::default()).await;
     let mut client = server.connect().await;
-    assert_problem(
-        &client.request("GET", "/nowhere", &[], b"").await.unwrap(),
-        404,
-    );
+    assert_problem(&client.get("/nowhere").await.unwrap(), 404);
     let answer = client.request("DELETE", "/hello", &[], b"").await.unwrap();
     assert_problem(&answer, 405);
     assert_eq!(answer.header("allow"), Some("GET,HEAD"));
     // The connection has served all of it.
-    assert_eq!(
-        client
-            .request("GET", "/hello", &[], b"")
-            .await
-            .unwrap()
-            .text(),
-        "hello"
-    );
+    assert_eq!(client.get("/hello").await.unwrap().text(), "hello");
 }
 
 #[tokio::test]
@@ -194,12 +184,7 @@ async fn a_route_may_set_its_own_policy() {
         Config::default(),
     )
     .await;
-    let answer = server
-        .connect()
-        .await
-        .request("GET", "/page", &[], b"")
-        .await
-        .unwrap();
+    let answer = server.connect().await.get("/page").await.unwrap();
     assert_eq!(
         answer.header("content-security-policy"),
         Some("default-src 'self'")
@@ -235,19 +220,9 @@ async fn a_request_id_is_taken_given_to_handlers_and_sent_back() {
 async fn a_panic_costs_one_request_its_answer_and_nothing_else() {
     let server = start(routes(), Config::default()).await;
     let mut client = server.connect().await;
-    assert_problem(
-        &client.request("GET", "/panic", &[], b"").await.unwrap(),
-        500,
-    );
+    assert_problem(&client.get("/panic").await.unwrap(), 500);
     // The same connection goes on.
-    assert_eq!(
-        client
-            .request("GET", "/hello", &[], b"")
-            .await
-            .unwrap()
-            .text(),
-        "hello"
-    );
+    assert_eq!(client.get("/hello").await.unwrap().text(), "hello");
 }
 
 #[tokio::test]
@@ -255,12 +230,7 @@ async fn a_route_that_does_not_answer_ends_at_the_deadline() {
     let mut config = Config::default();
     config.limits.request_deadline = Duration::from_millis(50);
     let server = start(routes(), config).await;
-    let answer = server
-        .connect()
-        .await
-        .request("GET", "/never", &[], b"")
-        .await
-        .unwrap();
+    let answer = server.connect().await.get("/never").await.unwrap();
     assert_problem(&answer, 504);
 }
 
@@ -296,17 +266,14 @@ pub(crate) fn guarded_config() -> Config {
 async fn the_caller_is_known_before_any_route_is_reached() {
     let server = start(routes(), guarded_config()).await;
     let mut client = server.connect().await;
-    let answer = client.request("GET", "/who", &[], b"").await.unwrap();
+    let answer = client.get("/who").await.unwrap();
     assert_problem(&answer, 401);
     assert_eq!(
         answer.header("www-authenticate"),
         Some("Bearer realm=\"notes\"")
     );
     // Nor does a stranger learn which paths exist.
-    assert_problem(
-        &client.request("GET", "/nowhere", &[], b"").await.unwrap(),
-        401,
-    );
+    assert_problem(&client.get("/nowhere").await.unwrap(), 401);
 
     let answer = client.request("POST", "/mcp", &[], b"{}").await.unwrap();
     assert_rpc_error(&answer, 401, -32600);
@@ -332,12 +299,7 @@ async fn the_caller_is_known_before_any_route_is_reached() {
 async fn a_token_in_the_query_string_is_no_credential() {
     let server = start(routes(), guarded_config()).await;
     let path = "/who?access_token=sesame&authorization=Bearer%20sesame";
-    let answer = server
-        .connect()
-        .await
-        .request("GET", path, &[], b"")
-        .await
-        .unwrap();
+    let answer = server.connect().await.get(path).await.unwrap();
     assert_problem(&answer, 401);
 }
 

@@ -64,14 +64,7 @@ async fn slow_headers_of_a_later_request_are_cut_off_too() {
     config.limits.header_read = SOON;
     let server = start(routes(), config).await;
     let mut client = server.connect().await;
-    assert_eq!(
-        client
-            .request("GET", "/hello", &[], b"")
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(client.get("/hello").await.unwrap().status, 200);
     client.send(b"GET /hel").await.unwrap();
     assert!(client.is_closed_within(PATIENCE).await);
 }
@@ -84,14 +77,7 @@ async fn a_connection_without_requests_is_kept_and_then_closed() {
     let server = start(routes(), config).await;
     let mut client = server.connect().await;
     for _ in 0..3 {
-        assert_eq!(
-            client
-                .request("GET", "/hello", &[], b"")
-                .await
-                .unwrap()
-                .status,
-            200
-        );
+        assert_eq!(client.get("/hello").await.unwrap().status, 200);
         // Longer than a head may take, shorter than the idle time.
         assert!(!client.is_closed_within(2 * SOON).await);
     }
@@ -227,14 +213,7 @@ async fn a_reader_that_takes_nothing_is_cut_off() {
     config.limits.write_stall = 2 * SOON;
     let server = start(routes(), config).await;
     let mut other = server.connect().await;
-    assert_eq!(
-        other
-            .request("GET", "/hello", &[], b"")
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(other.get("/hello").await.unwrap().status, 200);
     let before = server.lifecycle().tasks.len();
     let mut client = server.connect().await;
     client
@@ -289,40 +268,22 @@ async fn one_connection_too_many_is_refused_politely() {
     let mut first = server.connect().await;
     let mut second = server.connect().await;
     for client in [&mut first, &mut second] {
-        assert_eq!(
-            client
-                .request("GET", "/hello", &[], b"")
-                .await
-                .unwrap()
-                .status,
-            200
-        );
+        assert_eq!(client.get("/hello").await.unwrap().status, 200);
     }
     let mut third = server.connect().await;
-    let answer = third.request("GET", "/hello", &[], b"").await.unwrap();
+    let answer = third.get("/hello").await.unwrap();
     assert_eq!(answer.status, 503);
     assert!(answer.header("retry-after").is_some());
     assert_eq!(answer.json()["status"], 503);
     assert!(third.is_closed_within(PATIENCE).await);
 
     // Those inside are served on, and a place that becomes free is given away.
-    assert_eq!(
-        first
-            .request("GET", "/hello", &[], b"")
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(first.get("/hello").await.unwrap().status, 200);
     drop(second);
     let begun = Instant::now();
     loop {
         let mut client = RawClient::connect(server.addr()).await.unwrap();
-        if client
-            .request("GET", "/hello", &[], b"")
-            .await
-            .is_ok_and(|a| a.status == 200)
-        {
+        if client.get("/hello").await.is_ok_and(|a| a.status == 200) {
             break;
         }
         assert!(begun.elapsed() < PATIENCE, "the place did not become free");

@@ -53,12 +53,7 @@ fn config(store: &Arc<Store>) -> Config {
 #[tokio::test]
 async fn the_report_says_how_the_server_fares() {
     let server = start(Router::new(), config(&Arc::default())).await;
-    let answer = server
-        .connect()
-        .await
-        .request("GET", "/health", &[], b"")
-        .await
-        .unwrap();
+    let answer = server.connect().await.get("/health").await.unwrap();
     assert_eq!(answer.status, 200);
     let report = answer.json();
     assert_eq!(report["status"], "ok");
@@ -81,28 +76,18 @@ async fn a_broken_dependency_makes_the_server_unready_and_leaves_it_alive() {
     let server = start(Router::new(), config(&store)).await;
     let mut client = server.connect().await;
     for path in ["/readyz", "/health", "/health/ready", "/health/readiness"] {
-        let answer = client.request("GET", path, &[], b"").await.unwrap();
+        let answer = client.get(path).await.unwrap();
         assert_eq!(answer.status, 503, "{path}");
         let report = answer.json();
         assert_eq!(report["status"], "error");
         assert_eq!(report["checks"]["store"]["reason"], "the disk is full");
     }
     for path in ["/livez", "/health/live", "/health/liveness"] {
-        assert_eq!(
-            client.request("GET", path, &[], b"").await.unwrap().status,
-            200,
-            "{path}"
-        );
+        assert_eq!(client.get(path).await.unwrap().status, 200, "{path}");
     }
     store.broken.store(false, Ordering::Relaxed);
     let begun = Instant::now();
-    while client
-        .request("GET", "/readyz", &[], b"")
-        .await
-        .unwrap()
-        .status
-        != 200
-    {
+    while client.get("/readyz").await.unwrap().status != 200 {
         assert!(begun.elapsed() < PATIENCE, "the server does not recover");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -115,12 +100,7 @@ async fn a_hanging_dependency_does_not_hang_the_probe() {
         ..Store::default()
     });
     let server = start(Router::new(), config(&store)).await;
-    let answer = server
-        .connect()
-        .await
-        .request("GET", "/readyz", &[], b"")
-        .await
-        .unwrap();
+    let answer = server.connect().await.get("/readyz").await.unwrap();
     assert_eq!(answer.status, 503);
 }
 
@@ -131,14 +111,7 @@ async fn many_probes_cost_a_dependency_one_question() {
     let mut client = server.connect().await;
     let begun = Instant::now();
     for _ in 0..50 {
-        assert_eq!(
-            client
-                .request("GET", "/readyz", &[], b"")
-                .await
-                .unwrap()
-                .status,
-            200
-        );
+        assert_eq!(client.get("/readyz").await.unwrap().status, 200);
     }
     let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
     assert!(store.asked.load(Ordering::Relaxed) <= 1 + seconds);
@@ -198,20 +171,6 @@ async fn the_report_can_be_moved() {
     };
     let server = start(Router::new(), config).await;
     let mut client = server.connect().await;
-    assert_eq!(
-        client
-            .request("GET", "/internal/health", &[], b"")
-            .await
-            .unwrap()
-            .status,
-        200
-    );
-    assert_eq!(
-        client
-            .request("GET", "/health", &[], b"")
-            .await
-            .unwrap()
-            .status,
-        404
-    );
+    assert_eq!(client.get("/internal/health").await.unwrap().status, 200);
+    assert_eq!(client.get("/health").await.unwrap().status, 404);
 }

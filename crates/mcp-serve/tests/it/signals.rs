@@ -33,14 +33,14 @@ async fn the_first_signal_drains_and_the_second_ends_at_once() {
         let lifecycle = server.lifecycle().clone();
         let run = tokio::spawn(server.run_until_signal());
         let mut client = RawClient::connect(address).await.unwrap();
-        let answer = client.request("GET", "/hello", &[], b"").await.unwrap();
+        let answer = client.get("/hello").await.unwrap();
         assert_eq!(answer.status, 200);
         client
             .send_request("GET", "/never", &[], b"")
             .await
             .unwrap();
         let mut other = RawClient::connect(address).await.unwrap();
-        let answer = other.request("GET", "/hello", &[], b"").await.unwrap();
+        let answer = other.get("/hello").await.unwrap();
         assert_eq!(answer.status, 200);
 
         send(signal);

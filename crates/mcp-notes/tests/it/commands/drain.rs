@@ -21,13 +21,7 @@ async fn streams_and_idle_connections_do_not_hold_the_end_up() {
     let served = Served::start(folder.path(), &[("DRAIN_SECONDS", "60")]).await;
 
     let mut idle = RawClient::connect(served.address).await.unwrap();
-    assert_eq!(
-        idle.request("GET", "/api/v1/notes", &[], b"")
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(idle.get("/api/v1/notes").await.unwrap().status, 200);
     let mut modern = Modern::new(served.address);
     let filter = json!({ "notifications": { "resourcesListChanged": true } });
     let mut listening = modern.open("subscriptions/listen", filter).await.unwrap();

@@ -226,9 +226,7 @@ async fn a_message_for_a_call_under_way_is_taken_during_the_drain() {
     let mut stream = working.server.connect().await;
     stream.send(b"GE").await.unwrap();
     // Connections are taken in their order, so those three are known when this one is answered.
-    let live = (working.server.connect().await)
-        .request("GET", "/livez", &[], b"")
-        .await;
+    let live = (working.server.connect().await).get("/livez").await;
     assert_eq!(live.unwrap().status, 200);
 
     working.server.begin_stop();

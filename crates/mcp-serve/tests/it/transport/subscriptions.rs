@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     SOON,
-    probe::{start, start_with},
+    probe::{Running, start, start_with},
 };
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -21,6 +21,11 @@ async fn next(stream: &mut SseReader) -> Value {
             other => panic!("no message but {other:?}"),
         }
     }
+}
+
+async fn subscribe(running: &Running, filter: Value) -> SseReader {
+    let mut modern = running.server.modern();
+    modern.open("subscriptions/listen", filter).await.unwrap()
 }
 
 fn listen(filter: &Value) -> Value {
@@ -75,12 +80,7 @@ async fn nothing_is_lost_between_the_acknowledgement_and_the_first_event() {
     let running = start().await;
     for round in 0..100 {
         let filter = listen(&json!({"toolsListChanged": true}));
-        let mut stream = running
-            .server
-            .modern()
-            .open("subscriptions/listen", filter)
-            .await
-            .unwrap();
+        let mut stream = subscribe(&running, filter).await;
         let Next::Event(_) = stream.next_event(SOON).await else {
             panic!("no acknowledgement")
         };
@@ -127,12 +127,7 @@ async fn too_many_resources_are_refused_before_the_stream() {
 async fn a_slow_listener_is_told_that_something_changed() {
     let running = start().await;
     let filter = listen(&json!({"toolsListChanged": true, "resourceSubscriptions": ["test:a"]}));
-    let mut stream = running
-        .server
-        .modern()
-        .open("subscriptions/listen", filter)
-        .await
-        .unwrap();
+    let mut stream = subscribe(&running, filter).await;
     next(&mut stream).await;
     // More at once than the channel keeps, so that the listener misses some.
     for _ in 0..5000 {
@@ -184,12 +179,7 @@ async fn an_older_client_hears_of_what_it_subscribed_to_on_its_stream() {
 async fn what_others_change_does_not_keep_a_stream_silent() {
     let running = start().await;
     let filter = listen(&json!({"toolsListChanged": true}));
-    let mut stream = running
-        .server
-        .modern()
-        .open("subscriptions/listen", filter)
-        .await
-        .unwrap();
+    let mut stream = subscribe(&running, filter).await;
     next(&mut stream).await;
     let (events, stop) = (
         running.events.clone(),
@@ -215,12 +205,7 @@ async fn what_others_change_does_not_keep_a_stream_silent() {
 async fn one_principal_cannot_have_streams_without_end() {
     let running = start_with(|config| config.mcp.listens_per_principal_max = 1).await;
     let filter = listen(&json!({"toolsListChanged": true}));
-    let first = running
-        .server
-        .modern()
-        .open("subscriptions/listen", filter.clone())
-        .await
-        .unwrap();
+    let first = subscribe(&running, filter.clone()).await;
     let refused = running
         .server
         .modern()

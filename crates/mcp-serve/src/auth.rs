@@ -1,37 +1,16 @@
 //! Who is calling: the [`Principal`] that every request carries in its extensions.
 
-use std::sync::Arc;
+mod bearer;
+mod principal;
 
 use async_trait::async_trait;
 use http::request::Parts;
+use serde_json::Value;
 
-/// The caller of one request, as its [`Authenticator`] saw it.
-///
-/// Cheap to clone. Handlers read it from the request's extensions and never look at a header.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Principal {
-    key: Arc<str>,
-}
-
-impl Principal {
-    /// The caller of a server that asks nobody who they are.
-    pub fn anonymous() -> Self {
-        Self {
-            key: Arc::from("anonymous"),
-        }
-    }
-
-    /// A caller known by `key`, which must be the same for every credential of one caller and
-    /// differ between callers (for OAuth: issuer and subject).
-    pub fn new(key: impl Into<Arc<str>>) -> Self {
-        Self { key: key.into() }
-    }
-
-    /// What tells this caller from every other one. Sessions and subscriptions are bound to it.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-}
+pub use self::{
+    bearer::bearer,
+    principal::{Actor, Confirmation, Identity, Principal, Scopes},
+};
 
 /// Why a request was not let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +19,19 @@ pub enum AuthError {
     /// (RFC 9110 section 11.6.1).
     #[error("authentication required")]
     Unauthenticated {
+        /// Why, in one word for logs and metrics; the caller is not told.
+        reason: &'static str,
+        /// The value of the `WWW-Authenticate` header, printable ASCII.
+        challenge: String,
+    },
+    /// The request gives its credential in a way that nobody can accept: HTTP 400 (RFC 6750
+    /// section 3.1, `invalid_request`).
+    #[error("{message}")]
+    Malformed {
+        /// Why, in one word for logs and metrics.
+        reason: &'static str,
+        /// What the caller is told.
+        message: &'static str,
         /// The value of the `WWW-Authenticate` header, printable ASCII.
         challenge: String,
     },
@@ -53,8 +45,27 @@ pub enum AuthError {
 /// It is asked for every request: a session never stands for a credential.
 #[async_trait]
 pub trait Authenticator: Send + Sync + 'static {
-    /// The caller of the request with these `parts`.
+    /// The caller of the request with these `parts`, whose extensions hold the
+    /// [`Client`](crate::client::Client).
     async fn authenticate(&self, parts: &Parts) -> Result<Principal, AuthError>;
+
+    /// Whether the credential behind `principal` still holds. Asked again and again while a stream
+    /// is open, so it should be cheap. By default it holds until it expires.
+    async fn is_current(&self, principal: &Principal) -> bool {
+        !principal.is_expired()
+    }
+
+    /// The `WWW-Authenticate` challenge for a caller who needs `scopes`, those that it has already
+    /// among them (RFC 6750 section 3.1; MCP authorization, "Scope Challenge Handling").
+    fn insufficient_scope(&self, scopes: &Scopes) -> String {
+        format!("Bearer error=\"insufficient_scope\", scope=\"{scopes}\"")
+    }
+
+    /// The metadata of the protected resource (RFC 9728 section 2), if callers can get their
+    /// credentials from an authorization server.
+    fn metadata(&self) -> Option<Value> {
+        None
+    }
 }
 
 /// Lets everybody in as [`Principal::anonymous`]; for servers that only loopback can reach.

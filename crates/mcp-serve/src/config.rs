@@ -8,9 +8,12 @@ use std::{
 };
 
 use crate::{
+    audit::Auditor,
     auth::{Anonymous, Authenticator},
     events::{Events, MemoryEvents},
     health::{Check, LIVE_PATHS, READY_PATHS},
+    limit::{Budgets, Limiter, MemoryLimiter},
+    policy::{Policy, Unscoped},
     session::{MemorySessions, SessionStore},
     transport,
 };
@@ -43,6 +46,14 @@ pub struct Config {
     pub mcp: transport::Settings,
     /// Tells who is calling. Default: everybody is anonymous.
     pub authenticator: Arc<dyn Authenticator>,
+    /// Says which scopes and which budget each operation takes. Default: no scopes.
+    pub policy: Arc<dyn Policy>,
+    /// How much each caller may ask. Default: as much as it likes.
+    pub budgets: Budgets,
+    /// Counts what callers ask. Default: in memory.
+    pub limiter: Arc<dyn Limiter>,
+    /// Takes down what is refused. Default: nobody does.
+    pub auditor: Option<Arc<dyn Auditor>>,
     /// Where sessions of the older revisions are kept. Default: in memory.
     pub sessions: Arc<dyn SessionStore>,
     /// The channel of change notifications. Default: in memory.
@@ -65,6 +76,10 @@ impl Default for Config {
             drain: Drain::default(),
             mcp: transport::Settings::default(),
             authenticator: Arc::new(Anonymous),
+            policy: Arc::new(Unscoped),
+            budgets: Budgets::unlimited(),
+            limiter: Arc::new(MemoryLimiter::default()),
+            auditor: None,
             sessions: Arc::new(MemorySessions::new(crate::session::Limits::default())),
             events: Arc::new(MemoryEvents::default()),
             checks: Vec::new(),

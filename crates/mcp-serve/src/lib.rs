@@ -4,11 +4,15 @@
 //! [`serve`] is the one entry. It takes a factory of handlers, further routes and a [`Config`], and
 //! returns when the server has drained.
 
+pub mod audit;
 pub mod auth;
+pub mod client;
 pub mod config;
 pub mod events;
 pub mod health;
 pub mod lifecycle;
+pub mod limit;
+pub mod policy;
 pub mod session;
 pub mod telemetry;
 pub mod transport;

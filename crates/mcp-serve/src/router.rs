@@ -49,6 +49,7 @@ pub(crate) use self::answer::Tracked;
 use self::answer::{Failure, Shape, error_response, json_response};
 use crate::{
     auth::{AuthError, Authenticator, Principal},
+    client::{Client, Peer},
     config::{AllowedHosts, AllowedOrigins, Config, Limits},
     guard::{self, Cors},
     health::{Answer, Health, LIVE_PATHS, READY_PATHS},
@@ -131,6 +132,7 @@ where
         self: Arc<Self>,
         request: http::Request<B>,
         exchange: Arc<Exchange>,
+        peer: &Peer,
     ) -> Response<Tracked>
     where
         B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
@@ -152,6 +154,7 @@ where
             trace_id = trace.as_ref().map(TraceParent::trace_id),
         );
         parts.extensions.insert(request_id.clone());
+        parts.extensions.insert(Client::direct(peer));
         if let Some(trace) = trace {
             parts.extensions.insert(trace);
         }

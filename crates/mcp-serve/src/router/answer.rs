@@ -81,19 +81,25 @@ impl From<Refusal> for Failure {
 impl From<AuthError> for Failure {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::Unauthenticated { challenge } => {
-                let failure = Self::new(StatusCode::UNAUTHORIZED, "authentication required");
-                // A challenge that is no header value is a defect of the authenticator; the scheme
-                // alone is still an answer that clients understand.
-                let value = HeaderValue::try_from(challenge);
-                let value = value.unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
-                failure.with(WWW_AUTHENTICATE, value)
+            AuthError::Unauthenticated { challenge, .. } => {
+                Self::new(StatusCode::UNAUTHORIZED, "authentication required")
+                    .with(WWW_AUTHENTICATE, challenge_value(challenge))
             }
+            AuthError::Malformed {
+                message, challenge, ..
+            } => Self::new(StatusCode::BAD_REQUEST, message)
+                .with(WWW_AUTHENTICATE, challenge_value(challenge)),
             AuthError::Unavailable => {
                 Self::unavailable("the credential cannot be checked at the moment")
             }
         }
     }
+}
+
+/// A challenge that is no header value is a defect of the authenticator; the scheme alone is still
+/// an answer that clients understand.
+fn challenge_value(challenge: String) -> HeaderValue {
+    HeaderValue::try_from(challenge).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
 }
 
 /// An error of this status in the given shape.

@@ -36,6 +36,7 @@ use super::{
     socket::{Opening, Socket},
 };
 use crate::{
+    client::{Peer, Scheme},
     config::{Drain, Limits},
     lifecycle::Lifecycle,
     router::Router,
@@ -75,11 +76,19 @@ where
     let Some((opening, protocol)) = open(&mut stream, shared).await else {
         return End::Regular;
     };
+    let Ok(address) = stream.peer_addr() else {
+        return End::Broken;
+    };
+    let peer = Peer {
+        address,
+        scheme: Scheme::Http,
+        certificate: None,
+    };
     let activity = Arc::new(Activity::new());
     let mut socket = opening.into_socket(stream, activity.clone());
     let end = match protocol {
-        Protocol::Http1 => serve_http1(&mut socket, &activity, shared).await,
-        Protocol::Http2 => serve_http2(&mut socket, &activity, shared).await,
+        Protocol::Http1 => serve_http1(&mut socket, &activity, &peer, shared).await,
+        Protocol::Http2 => serve_http2(&mut socket, &activity, peer, shared).await,
     };
     let may_still_send =
         protocol == Protocol::Http2 || end == End::Broken || activity.left_unread();
@@ -92,14 +101,19 @@ where
     end
 }
 
-async fn serve_http1<H, F>(socket: &mut Socket, activity: &Arc<Activity>, shared: &Shared<F>) -> End
+async fn serve_http1<H, F>(
+    socket: &mut Socket,
+    activity: &Arc<Activity>,
+    peer: &Peer,
+    shared: &Shared<F>,
+) -> End
 where
     H: ServerHandler,
     F: Fn() -> H + Send + Sync + 'static,
 {
     let service = service_fn(|request: Request<Incoming>| {
         let request = request.map(|body| Inbound::new(body, activity.clone()));
-        let answer = (shared.router.clone()).handle(request, Exchange::begin(activity));
+        let answer = (shared.router.clone()).handle(request, Exchange::begin(activity), peer);
         async { Ok::<_, Infallible>(answer.await) }
     });
     let builder = http1_builder(&shared.limits);
@@ -108,7 +122,12 @@ where
     drive(conn, stop, activity, Protocol::Http1, shared).await
 }
 
-async fn serve_http2<H, F>(socket: &mut Socket, activity: &Arc<Activity>, shared: &Shared<F>) -> End
+async fn serve_http2<H, F>(
+    socket: &mut Socket,
+    activity: &Arc<Activity>,
+    peer: Peer,
+    shared: &Shared<F>,
+) -> End
 where
     H: ServerHandler,
     F: Fn() -> H + Send + Sync + 'static,
@@ -127,8 +146,8 @@ where
     let service = service_fn(move |request| {
         let exchange = Exchange::begin(&begun);
         *next.lock().unwrap_or_else(PoisonError::into_inner) = Some(exchange.clone());
-        let answer = router.clone().handle(request, exchange);
-        async { Ok::<_, Infallible>(answer.await) }
+        let (router, peer) = (router.clone(), peer.clone());
+        async move { Ok::<_, Infallible>(router.handle(request, exchange, &peer).await) }
     });
     let builder = http2_builder(&shared.limits, streams);
     let conn = pin!(builder.serve_connection(TokioIo::new(socket), service));

@@ -249,6 +249,7 @@ impl Authenticator for Doorman {
             Some(b"Bearer later") => Err(AuthError::Unavailable),
             Some(b"Bearer never") => std::future::pending().await,
             _ => Err(AuthError::Unauthenticated {
+                reason: "test",
                 challenge: "Bearer realm=\"notes\"".to_owned(),
             }),
         }

@@ -26,6 +26,7 @@ impl Authenticator for ByName {
             .and_then(|value| value.to_str().ok());
         name.map(Principal::new)
             .ok_or_else(|| AuthError::Unauthenticated {
+                reason: "test",
                 challenge: "Bearer".into(),
             })
     }

@@ -1,0 +1,307 @@
+//! Rate limits: how much each caller may ask in a time, by the kind of work.
+//!
+//! A caller is a principal, or the network it comes from when there is none. The rule is the
+//! generic cell rate algorithm: a budget of `burst` requests that refills evenly over `period`, so
+//! that no caller gets more than twice its share at a window's edge.
+
+pub mod memory;
+
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
+
+use crate::auth::Principal;
+
+pub use self::memory::MemoryLimiter;
+
+/// The kinds of work, each with a budget of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Class {
+    /// Lists, reads, discovery.
+    Read,
+    /// Whatever changes something.
+    Write,
+    /// Searches, which cost more than reads.
+    Search,
+    /// Opening a session.
+    Session,
+    /// Credentials that were refused. Counted when it happens, by network.
+    AuthFailure,
+}
+
+impl Class {
+    /// Every class.
+    pub const ALL: [Self; 5] = [
+        Self::Read,
+        Self::Write,
+        Self::Search,
+        Self::Session,
+        Self::AuthFailure,
+    ];
+
+    /// The name in headers, keys and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Search => "search",
+            Self::Session => "session",
+            Self::AuthFailure => "auth_failure",
+        }
+    }
+}
+
+/// Whose budget it is.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// A principal, by its key.
+    Principal(Arc<str>),
+    /// A network: an IPv4 address, or the /64 of an IPv6 one, which is what one customer gets.
+    Network(IpAddr),
+}
+
+impl Caller {
+    /// The caller behind `address`.
+    pub fn at(address: IpAddr) -> Self {
+        Self::Network(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let network = u128::from(address) & !u128::from(u64::MAX);
+                IpAddr::V6(network.into())
+            }
+            address @ IpAddr::V4(_) => address,
+        })
+    }
+
+    /// The caller of a request: its principal, or its network if it named none.
+    pub fn of(principal: &Principal, address: IpAddr) -> Self {
+        if principal.is_anonymous() {
+            Self::at(address)
+        } else {
+            Self::Principal(principal.key().into())
+        }
+    }
+}
+
+impl fmt::Debug for Caller {
+    /// Whom a budget belongs to is nobody's business in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Principal(_) => "Principal(..)",
+            Self::Network(_) => "Network(..)",
+        })
+    }
+}
+
+/// A budget: `burst` requests at once, refilled evenly over `period`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    burst: u32,
+    period: Duration,
+}
+
+impl Budget {
+    /// `None` for a burst of 0 or a period shorter than a millisecond per request.
+    pub fn new(burst: u32, period: Duration) -> Option<Self> {
+        let fits = burst > 0 && period / burst.max(1) >= Duration::from_millis(1);
+        fits.then_some(Self { burst, period })
+    }
+
+    /// Requests that may come at once.
+    pub fn burst(self) -> u32 {
+        self.burst
+    }
+
+    /// The time in which an empty budget is full again.
+    pub fn period(self) -> Duration {
+        self.period
+    }
+
+    /// The time between two requests of a steady stream.
+    fn interval(self) -> Duration {
+        self.period / self.burst
+    }
+}
+
+/// What a limiter says of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// The kind of work that was asked for.
+    pub class: Class,
+    /// The budget it came out of.
+    pub budget: Budget,
+    /// How many more requests there are now; `None` when the request is refused.
+    pub remaining: Option<u32>,
+    /// When the budget is full again, or, of a refused request, when to try again.
+    pub after: Duration,
+}
+
+impl Decision {
+    /// Whether the request may go on.
+    pub fn is_allowed(&self) -> bool {
+        self.remaining.is_some()
+    }
+
+    /// Puts the `RateLimit` and `RateLimit-Policy` fields (draft-ietf-httpapi-ratelimit-headers)
+    /// into `headers`, and `Retry-After` (RFC 9110 section 10.2.3) when the request is refused.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        let name = self.class.as_str();
+        let seconds = seconds_up(self.after);
+        let policy = format!(
+            "\"{name}\";q={};w={}",
+            self.budget.burst,
+            seconds_up(self.budget.period)
+        );
+        let state = format!("\"{name}\";r={};t={seconds}", self.remaining.unwrap_or(0));
+        for (field, value) in [("ratelimit-policy", policy), ("ratelimit", state)] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(HeaderName::from_static(field), value);
+            }
+        }
+        if !self.is_allowed() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+    }
+}
+
+/// Whole seconds, rounded up, so that who waits for them does not come too early.
+fn seconds_up(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+/// The budgets of a server, by kind of work and of caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budgets {
+    /// Of each caller without a principal.
+    pub anonymous: ByClass,
+    /// Of each principal.
+    pub principal: ByClass,
+}
+
+/// A budget for each [`Class`]; `None` is no limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByClass {
+    /// [`Class::Read`].
+    pub read: Option<Budget>,
+    /// [`Class::Write`].
+    pub write: Option<Budget>,
+    /// [`Class::Search`].
+    pub search: Option<Budget>,
+    /// [`Class::Session`].
+    pub session: Option<Budget>,
+    /// [`Class::AuthFailure`].
+    pub auth_failure: Option<Budget>,
+}
+
+impl ByClass {
+    /// The budget of `class`.
+    pub fn of(&self, class: Class) -> Option<Budget> {
+        match class {
+            Class::Read => self.read,
+            Class::Write => self.write,
+            Class::Search => self.search,
+            Class::Session => self.session,
+            Class::AuthFailure => self.auth_failure,
+        }
+    }
+
+    fn per_minute(read: u32, write: u32, search: u32, session: u32, auth_failure: u32) -> Self {
+        let minute = |burst| Budget::new(burst, Duration::from_mins(1));
+        Self {
+            read: minute(read),
+            write: minute(write),
+            search: minute(search),
+            session: minute(session),
+            auth_failure: minute(auth_failure),
+        }
+    }
+}
+
+impl Default for Budgets {
+    /// 100 reads a minute without a principal, 1000 with one, and less of what costs more.
+    fn default() -> Self {
+        Self {
+            anonymous: ByClass::per_minute(100, 60, 60, 30, 20),
+            principal: ByClass::per_minute(1000, 600, 600, 100, 20),
+        }
+    }
+}
+
+impl Budgets {
+    /// No limits at all.
+    pub fn unlimited() -> Self {
+        let none = ByClass {
+            read: None,
+            write: None,
+            search: None,
+            session: None,
+            auth_failure: None,
+        };
+        Self {
+            anonymous: none.clone(),
+            principal: none,
+        }
+    }
+
+    /// The budget of `caller` for `class`.
+    pub fn of(&self, caller: &Caller, class: Class) -> Option<Budget> {
+        match caller {
+            Caller::Principal(_) => self.principal.of(class),
+            Caller::Network(_) => self.anonymous.of(class),
+        }
+    }
+}
+
+/// Counts what callers ask for: in memory for one process, in Redis for replicas.
+#[async_trait]
+pub trait Limiter: Send + Sync + 'static {
+    /// Takes one request of `class` out of the caller's `budget`, if there is one left.
+    async fn take(&self, caller: &Caller, class: Class, budget: Budget) -> Decision;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_customers_addresses_are_one_caller() {
+        let at = |text: &str| Caller::at(text.parse().unwrap());
+        assert_eq!(at("2001:db8::1"), at("2001:db8::ffff:1"));
+        assert_ne!(at("2001:db8::1"), at("2001:db8:0:1::1"));
+        assert_eq!(at("::ffff:192.0.2.1"), at("192.0.2.1"));
+        assert_ne!(at("192.0.2.1"), at("192.0.2.2"));
+    }
+
+    #[test]
+    fn the_fields_follow_the_draft() {
+        let budget = Budget::new(100, Duration::from_mins(1)).unwrap();
+        let mut decision = Decision {
+            class: Class::Read,
+            budget,
+            remaining: Some(42),
+            after: Duration::from_millis(16_100),
+        };
+        let mut headers = HeaderMap::new();
+        decision.write(&mut headers);
+        assert_eq!(headers["ratelimit-policy"], "\"read\";q=100;w=60");
+        assert_eq!(headers["ratelimit"], "\"read\";r=42;t=17");
+        assert!(!headers.contains_key(RETRY_AFTER));
+        decision.remaining = None;
+        decision.after = Duration::from_millis(1);
+        decision.write(&mut headers);
+        assert_eq!(
+            (&headers["ratelimit"], &headers[RETRY_AFTER]),
+            (
+                &HeaderValue::from_static("\"read\";r=0;t=1"),
+                &HeaderValue::from_static("1")
+            )
+        );
+    }
+
+    #[test]
+    fn a_budget_cannot_be_nothing() {
+        assert_eq!(Budget::new(0, Duration::from_mins(1)), None);
+        assert_eq!(Budget::new(100_000, Duration::from_secs(1)), None);
+    }
+}

@@ -1,0 +1,224 @@
+//! [`Limiter`] within one process.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::{Budget, Caller, Class, Decision, Limiter};
+
+const SHARDS: usize = 16;
+
+/// Callers that are counted at the same time, over all shards. A full budget needs no entry, so
+/// only those count that asked for something lately.
+const CALLERS_MAX: usize = 200_000;
+
+/// Budgets of one process, in maps that forget whoever has not asked for a while.
+#[derive(Debug)]
+pub struct MemoryLimiter {
+    epoch: Instant,
+    hasher: RandomState,
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    /// When the budget of a caller will be full again, counted from the epoch.
+    full_at: HashMap<(Caller, Class), Duration>,
+    /// When to look for entries that can be forgotten.
+    clean_at: Duration,
+}
+
+impl Default for MemoryLimiter {
+    fn default() -> Self {
+        Self {
+            epoch: Instant::now(),
+            hasher: RandomState::new(),
+            shards: std::array::from_fn(|_| Mutex::default()),
+        }
+    }
+}
+
+impl MemoryLimiter {
+    /// Takes one request out of a budget.
+    pub fn take_now(&self, caller: &Caller, class: Class, budget: Budget) -> Decision {
+        let now = self.epoch.elapsed();
+        let key = (caller.clone(), class);
+        let index = usize::try_from(self.hasher.hash_one(&key) % SHARDS as u64).unwrap_or(0);
+        let mut shard = self.shards[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        shard.clean(now);
+        let full_at = shard.full_at.get(&key).copied().unwrap_or(now).max(now);
+        let (decision, full_at) = decide(class, budget, now, full_at);
+        if decision.is_allowed() {
+            shard.full_at.insert(key, full_at);
+        }
+        decision
+    }
+}
+
+/// The rule itself: a request moves the time at which the budget is full again by one interval,
+/// and may not move it further than one period ahead.
+fn decide(class: Class, budget: Budget, now: Duration, full_at: Duration) -> (Decision, Duration) {
+    let next = full_at + budget.interval();
+    let ahead = next.saturating_sub(now);
+    // Rounding in the interval must not cost the last request of a burst.
+    let most = budget.interval() * budget.burst();
+    if ahead > most {
+        let after = ahead.saturating_sub(most);
+        return (
+            Decision {
+                class,
+                budget,
+                remaining: None,
+                after,
+            },
+            full_at,
+        );
+    }
+    let left = most.saturating_sub(ahead).as_nanos() / budget.interval().as_nanos().max(1);
+    let remaining = u32::try_from(left).unwrap_or(u32::MAX);
+    (
+        Decision {
+            class,
+            budget,
+            remaining: Some(remaining),
+            after: ahead,
+        },
+        next,
+    )
+}
+
+impl Shard {
+    fn clean(&mut self, now: Duration) {
+        let full = self.full_at.len() >= CALLERS_MAX / SHARDS;
+        if !full && now < self.clean_at {
+            return;
+        }
+        self.full_at.retain(|_, full_at| *full_at > now);
+        self.clean_at = now + Duration::from_secs(30);
+        if self.full_at.len() < CALLERS_MAX / SHARDS {
+            return;
+        }
+        // So many callers at once are an attack; those who asked least lose least.
+        let mut times: Vec<Duration> = self.full_at.values().copied().collect();
+        let (_, median, _) = {
+            let middle = times.len() / 2;
+            times.select_nth_unstable(middle)
+        };
+        let median = *median;
+        self.full_at.retain(|_, full_at| *full_at > median);
+    }
+}
+
+#[async_trait]
+impl Limiter for MemoryLimiter {
+    async fn take(&self, caller: &Caller, class: Class, budget: Budget) -> Decision {
+        self.take_now(caller, class, budget)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(burst: u32) -> Budget {
+        Budget::new(burst, Duration::from_mins(1)).unwrap()
+    }
+
+    fn caller(last: u8) -> Caller {
+        Caller::at([192, 0, 2, last].into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_passes_the_next_waits_and_time_gives_back() {
+        let limiter = MemoryLimiter::default();
+        for left in (0..100).rev() {
+            let decision = limiter.take_now(&caller(1), Class::Read, budget(100));
+            assert_eq!(decision.remaining, Some(left));
+        }
+        let refused = limiter.take_now(&caller(1), Class::Read, budget(100));
+        assert_eq!(
+            (refused.remaining, refused.after),
+            (None, Duration::from_millis(600))
+        );
+        tokio::time::advance(Duration::from_millis(600)).await;
+        assert!(
+            limiter
+                .take_now(&caller(1), Class::Read, budget(100))
+                .is_allowed()
+        );
+        assert!(
+            !limiter
+                .take_now(&caller(1), Class::Read, budget(100))
+                .is_allowed()
+        );
+        tokio::time::advance(Duration::from_mins(1)).await;
+        let full = limiter.take_now(&caller(1), Class::Read, budget(100));
+        assert_eq!(full.remaining, Some(99));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn budgets_are_apart_by_caller_and_class() {
+        let limiter = MemoryLimiter::default();
+        assert!(
+            limiter
+                .take_now(&caller(1), Class::Write, budget(1))
+                .is_allowed()
+        );
+        assert!(
+            !limiter
+                .take_now(&caller(1), Class::Write, budget(1))
+                .is_allowed()
+        );
+        assert!(
+            limiter
+                .take_now(&caller(2), Class::Write, budget(1))
+                .is_allowed()
+        );
+        assert!(
+            limiter
+                .take_now(&caller(1), Class::Read, budget(1))
+                .is_allowed()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_period_that_does_not_divide_gives_the_whole_burst() {
+        let limiter = MemoryLimiter::default();
+        for _ in 0..7 {
+            assert!(
+                limiter
+                    .take_now(&caller(1), Class::Read, budget(7))
+                    .is_allowed()
+            );
+        }
+        assert!(
+            !limiter
+                .take_now(&caller(1), Class::Read, budget(7))
+                .is_allowed()
+        );
+    }
+
+    #[test]
+    fn callers_that_come_once_are_forgotten() {
+        let mut shard = Shard::default();
+        for number in 0..CALLERS_MAX / SHARDS {
+            let address = u32::try_from(number).unwrap().to_be_bytes();
+            let full_at = Duration::from_millis(u64::try_from(number + 1).unwrap());
+            shard
+                .full_at
+                .insert((Caller::at(address.into()), Class::Read), full_at);
+        }
+        shard.clean(Duration::ZERO);
+        assert!(shard.full_at.len() <= CALLERS_MAX / SHARDS / 2);
+        shard.clean(Duration::from_hours(1));
+        assert!(shard.full_at.is_empty());
+    }
+}

@@ -1,6 +1,10 @@
 //! Where a request comes from: the peer of its connection, or the client that a trusted proxy names.
 
+mod proxies;
+
 use std::net::{IpAddr, SocketAddr};
+
+pub use self::proxies::{ProxyError, TrustedProxies};
 
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]

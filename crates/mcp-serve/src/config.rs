@@ -10,6 +10,7 @@ use std::{
 use crate::{
     audit::Auditor,
     auth::{Anonymous, Authenticator},
+    client::TrustedProxies,
     events::{Events, MemoryEvents},
     health::{Check, LIVE_PATHS, READY_PATHS},
     limit::{Budgets, Limiter, MemoryLimiter},
@@ -36,6 +37,8 @@ pub struct Config {
     pub version: String,
     /// The hosts that a request may name. Default: loopback, any port.
     pub allowed_hosts: AllowedHosts,
+    /// The proxies whose word about a client counts. Default: none.
+    pub trusted_proxies: TrustedProxies,
     /// The origins whose pages may call. Default: loopback, any port, without credentials.
     pub allowed_origins: AllowedOrigins,
     /// Bounds of connections and requests.
@@ -71,6 +74,7 @@ impl Default for Config {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             allowed_hosts: AllowedHosts::loopback(),
+            trusted_proxies: TrustedProxies::none(),
             allowed_origins: AllowedOrigins::loopback(),
             limits: Limits::default(),
             drain: Drain::default(),
@@ -176,6 +180,7 @@ impl fmt::Debug for Config {
             .field("listen", &self.listen)
             .field("mcp_paths", &self.mcp_paths)
             .field("allowed_hosts", &self.allowed_hosts)
+            .field("trusted_proxies", &self.trusted_proxies)
             .field("allowed_origins", &self.allowed_origins)
             .field("limits", &self.limits)
             .field("drain", &self.drain)

@@ -13,7 +13,9 @@ use notes::{Notes, StoreError, SystemClock};
 use crate::{
     config::Config,
     mcp::{self, NotesHandler},
-    operations, rest, web,
+    operations,
+    policy::NotesPolicy,
+    rest, web,
 };
 
 /// The notes of this process and the channel on which their changes travel.
@@ -103,6 +105,7 @@ impl App {
             allowed_origins: config.allowed_origins(),
             sessions: Arc::new(MemorySessions::new(session_limits(config))),
             events: self.events.clone(),
+            policy: Arc::new(NotesPolicy),
             checks: vec![Arc::new(StoreCheck(self.notes.clone()))],
             ..mcp_serve::Config::default()
         };

@@ -15,7 +15,7 @@ use axum::{
     response::Response,
     routing::{MethodFilter, MethodRouter, any, on},
 };
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use notes::Notes;
 
 use self::{
@@ -24,6 +24,7 @@ use self::{
     table::{Endpoint, OPERATIONS},
 };
 use crate::{
+    action::Action,
     error_map::{Failure, Kind, Problem},
     wire::{ListNotes, NewNote, NotePatch, SearchNotes, Shape, input_schema},
 };
@@ -33,6 +34,19 @@ pub use openapi::document;
 
 /// The paths under which the API is served; the operations are the same under each.
 pub const MOUNTS: [&str; 2] = ["/api/v1/notes", "/api/v1/mcp/notes"];
+
+/// What a request with this method and path does; `None` when nothing of the API answers it.
+pub(crate) fn action(method: &Method, path: &str) -> Option<Action> {
+    let below = MOUNTS.iter().find_map(|mount| path.strip_prefix(mount))?;
+    let operation = OPERATIONS.iter().find(|it| it.takes(method, below));
+    operation.map(|operation| operation.action)
+}
+
+/// How many operations there are under each of [`MOUNTS`].
+#[cfg(test)]
+pub(crate) const fn operations() -> usize {
+    OPERATIONS.len()
+}
 
 /// How the REST API behaves.
 #[derive(Clone, Copy, Debug)]

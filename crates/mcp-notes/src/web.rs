@@ -16,6 +16,9 @@ use crate::{
 /// Where the OpenAPI document is.
 pub const OPENAPI_PATH: &str = "/api/v1/openapi.json";
 
+/// Every page. They are the same for everybody and hold no notes.
+pub const PATHS: [&str; 2] = [OPENAPI_PATH, DOCS_PATH];
+
 /// The OpenAPI document and the page that shows it. Both are made once, and need no network and no
 /// script.
 pub fn router(limits: &Limits) -> Router {

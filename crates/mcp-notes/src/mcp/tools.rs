@@ -12,6 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
+    action::Action,
     error_map::{Code, Failure},
     operations,
     wire::{
@@ -22,18 +23,7 @@ use crate::{
 
 /// The tools, described once for the life of the server.
 pub(super) struct Toolbox {
-    tools: Vec<(Operation, Tool)>,
-}
-
-/// What a tool does.
-#[derive(Clone, Copy)]
-enum Operation {
-    Create,
-    Get,
-    List,
-    Search,
-    Update,
-    Delete,
+    tools: Vec<(Action, Tool)>,
 }
 
 impl Toolbox {
@@ -58,7 +48,7 @@ impl Toolbox {
         self.find(name).map(|(_, tool)| tool.clone())
     }
 
-    fn find(&self, name: &str) -> Option<&(Operation, Tool)> {
+    fn find(&self, name: &str) -> Option<&(Action, Tool)> {
         self.tools.iter().find(|(_, tool)| tool.name == name)
     }
 
@@ -71,7 +61,7 @@ impl Toolbox {
         name: &str,
         arguments: JsonObject,
     ) -> Result<CallToolResult, ErrorData> {
-        let Some((operation, tool)) = self.find(name) else {
+        let Some((action, tool)) = self.find(name) else {
             let names: Vec<&str> = self
                 .tools
                 .iter()
@@ -81,28 +71,28 @@ impl Toolbox {
             return Err(ErrorData::invalid_params(message, None));
         };
         let arguments = Value::Object(arguments);
-        let result = match operation {
-            Operation::Create => match parse::<NewNote>(&arguments, tool) {
+        let result = match action {
+            Action::Create => match parse::<NewNote>(&arguments, tool) {
                 Ok(new) => reply(operations::create(notes, caller, new).await),
                 Err(failure) => failure.into_tool_result(),
             },
-            Operation::Get => match parse::<GetNote>(&arguments, tool) {
+            Action::Get => match parse::<GetNote>(&arguments, tool) {
                 Ok(GetNote { id }) => reply(operations::get(notes, caller, &id).await),
                 Err(failure) => failure.into_tool_result(),
             },
-            Operation::List => match parse::<ListNotes>(&arguments, tool) {
+            Action::List => match parse::<ListNotes>(&arguments, tool) {
                 Ok(query) => reply(operations::list(notes, caller, query).await),
                 Err(failure) => failure.into_tool_result(),
             },
-            Operation::Search => match parse::<SearchNotes>(&arguments, tool) {
+            Action::Search => match parse::<SearchNotes>(&arguments, tool) {
                 Ok(query) => reply(operations::search(notes, caller, query).await),
                 Err(failure) => failure.into_tool_result(),
             },
-            Operation::Update => match parse::<UpdateNote>(&arguments, tool) {
+            Action::Update => match parse::<UpdateNote>(&arguments, tool) {
                 Ok(update) => reply(change(notes, caller, update).await),
                 Err(failure) => failure.into_tool_result(),
             },
-            Operation::Delete => match parse::<DeleteNote>(&arguments, tool) {
+            Action::Delete => match parse::<DeleteNote>(&arguments, tool) {
                 Ok(note) => reply(delete(notes, caller, note).await),
                 Err(failure) => failure.into_tool_result(),
             },
@@ -164,12 +154,13 @@ fn reply<T: Serialize>(outcome: Result<T, Failure>) -> CallToolResult {
 }
 
 fn tool<In: JsonSchema, Out: JsonSchema>(
-    name: &'static str,
+    action: Action,
     title: &str,
     description: &'static str,
     limits: &Limits,
 ) -> Tool {
-    Tool::new(name, description, Arc::new(input_schema::<In>(limits)))
+    let input = Arc::new(input_schema::<In>(limits));
+    Tool::new(action.tool(), description, input)
         .with_title(title)
         .with_raw_output_schema(Arc::new(output_schema::<Out>()))
 }
@@ -186,57 +177,57 @@ fn writes() -> ToolAnnotations {
     ToolAnnotations::new().read_only(false).open_world(false)
 }
 
-fn create_note(limits: &Limits) -> (Operation, Tool) {
+fn create_note(limits: &Limits) -> (Action, Tool) {
     let tool = tool::<NewNote, NoteView>(
-        "create_note",
+        Action::Create,
         "Create note",
         "Keeps a new note and returns it with its id. Each call makes another note: to add to an \
          existing one, use update_note.",
         limits,
     );
     (
-        Operation::Create,
+        Action::Create,
         tool.with_annotations(writes().destructive(false).idempotent(false)),
     )
 }
 
-fn get_note(limits: &Limits) -> (Operation, Tool) {
+fn get_note(limits: &Limits) -> (Action, Tool) {
     let tool = tool::<GetNote, NoteView>(
-        "get_note",
+        Action::Get,
         "Read note",
         "Reads one whole note: title, text, tags, version and times.",
         limits,
     );
-    (Operation::Get, tool.with_annotations(reads()))
+    (Action::Get, tool.with_annotations(reads()))
 }
 
-fn list_notes(limits: &Limits) -> (Operation, Tool) {
+fn list_notes(limits: &Limits) -> (Action, Tool) {
     let tool = tool::<ListNotes, NoteList>(
-        "list_notes",
+        Action::List,
         "List notes",
         "Lists notes, newest change first, with the beginning of each text; get_note reads a whole \
          one. Can be narrowed by tag, by time and by the beginning of the title. When next_cursor \
          is not null, call again with it as cursor for the next page.",
         limits,
     );
-    (Operation::List, tool.with_annotations(reads()))
+    (Action::List, tool.with_annotations(reads()))
 }
 
-fn search_notes(limits: &Limits) -> (Operation, Tool) {
+fn search_notes(limits: &Limits) -> (Action, Tool) {
     let tool = tool::<SearchNotes, NoteHits>(
-        "search_notes",
+        Action::Search,
         "Search notes",
         "Finds the notes that contain all the words of the query, best match first, with the text \
          around the match. Words in double quotes must follow each other; the last word may be the \
          beginning of one. When next_cursor is not null, call again with it as cursor for more.",
         limits,
     );
-    (Operation::Search, tool.with_annotations(reads()))
+    (Action::Search, tool.with_annotations(reads()))
 }
 
-fn update_note(limits: &Limits) -> (Operation, Tool) {
+fn update_note(limits: &Limits) -> (Action, Tool) {
     let tool = tool::<UpdateNote, NoteView>(
-        "update_note",
+        Action::Update,
         "Change note",
         "Replaces the title, the text or the tags of a note, and leaves alone what is not given. \
          Read the note first and give its version as expected_version: if it has changed since, \
@@ -244,21 +235,21 @@ fn update_note(limits: &Limits) -> (Operation, Tool) {
         limits,
     );
     (
-        Operation::Update,
+        Action::Update,
         tool.with_annotations(writes().destructive(true).idempotent(true)),
     )
 }
 
-fn delete_note(limits: &Limits) -> (Operation, Tool) {
+fn delete_note(limits: &Limits) -> (Action, Tool) {
     let tool = tool::<DeleteNote, NoteDeleted>(
-        "delete_note",
+        Action::Delete,
         "Delete note",
         "Deletes a note. Do this only when the user asked for it. With expected_version, a note \
          that has changed since it was read is not deleted.",
         limits,
     );
     (
-        Operation::Delete,
+        Action::Delete,
         tool.with_annotations(writes().destructive(true).idempotent(true)),
     )
 }

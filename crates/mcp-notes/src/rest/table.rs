@@ -1,6 +1,8 @@
 //! The operations of the REST API: the router and the OpenAPI document are both made from this
 //! table.
 
+use crate::action::Action;
+
 /// Which handler does an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
@@ -16,6 +18,8 @@ pub(super) enum Endpoint {
 /// One operation.
 pub(super) struct Operation {
     pub(super) endpoint: Endpoint,
+    /// What it does; its scope and its budget are those of the action.
+    pub(super) action: Action,
     /// In lower case, as OpenAPI has it.
     pub(super) method: &'static str,
     /// Below the mount.
@@ -68,6 +72,7 @@ const NOTE: Success = Success {
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         endpoint: Endpoint::List,
+        action: Action::List,
         method: "get",
         path: "",
         id: "listNotes",
@@ -94,6 +99,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         endpoint: Endpoint::Create,
+        action: Action::Create,
         method: "post",
         path: "",
         id: "createNote",
@@ -114,6 +120,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         endpoint: Endpoint::Search,
+        action: Action::Search,
         method: "get",
         path: "/search",
         id: "searchNotes",
@@ -131,6 +138,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         endpoint: Endpoint::Get,
+        action: Action::Get,
         method: "get",
         path: "/{id}",
         id: "getNote",
@@ -146,6 +154,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         endpoint: Endpoint::Replace,
+        action: Action::Update,
         method: "put",
         path: "/{id}",
         id: "replaceNote",
@@ -166,6 +175,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         endpoint: Endpoint::Patch,
+        action: Action::Update,
         method: "patch",
         path: "/{id}",
         id: "patchNote",
@@ -185,6 +195,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         endpoint: Endpoint::Delete,
+        action: Action::Delete,
         method: "delete",
         path: "/{id}",
         id: "deleteNote",
@@ -205,3 +216,23 @@ pub(super) const OPERATIONS: &[Operation] = &[
 
 /// Statuses that every operation can answer with; the server in front of all faces gives some.
 pub(super) const COMMON_PROBLEMS: [u16; 6] = [403, 414, 431, 500, 503, 504];
+
+impl Operation {
+    /// Whether a request with this method and this path, below the mount, is for it. HEAD is
+    /// answered where GET is.
+    pub(super) fn takes(&self, method: &http::Method, below: &str) -> bool {
+        let method = match method.as_str() {
+            "HEAD" => "GET",
+            other => other,
+        };
+        let is_note = |below: &str| {
+            let id = below.strip_prefix('/');
+            id.is_some_and(|id| !id.is_empty() && !id.contains('/'))
+        };
+        let fits = match self.path {
+            "/{id}" => is_note(below) && !OPERATIONS.iter().any(|other| other.path == below),
+            path => path == below,
+        };
+        fits && self.method.eq_ignore_ascii_case(method)
+    }
+}

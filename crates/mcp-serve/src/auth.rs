@@ -55,15 +55,17 @@ pub trait Authenticator: Send + Sync + 'static {
         !principal.is_expired()
     }
 
-    /// The `WWW-Authenticate` challenge for a caller who needs `scopes`, those that it has already
-    /// among them (RFC 6750 section 3.1; MCP authorization, "Scope Challenge Handling").
-    fn insufficient_scope(&self, scopes: &Scopes) -> String {
+    /// The `WWW-Authenticate` challenge for a caller whose request with these `parts` needs `scopes`,
+    /// those that it has already among them (RFC 6750 section 3.1; MCP authorization, "Scope
+    /// Challenge Handling").
+    fn insufficient_scope(&self, _parts: &Parts, scopes: &Scopes) -> String {
         format!("Bearer error=\"insufficient_scope\", scope=\"{scopes}\"")
     }
 
-    /// The metadata of the protected resource (RFC 9728 section 2), if callers can get their
-    /// credentials from an authorization server.
-    fn metadata(&self) -> Option<Value> {
+    /// The metadata of the protected resource at `path` (RFC 9728 section 2), without a slash at its
+    /// end; the empty path is the whole server. `None` when there is no such resource, or when
+    /// callers do not get their credentials from an authorization server.
+    fn metadata(&self, _path: &str) -> Option<Value> {
         None
     }
 }

@@ -8,8 +8,9 @@
 //! 5. refusal of new work while the server drains. A POST to MCP goes on: it may be a message that
 //!    a call under way waits for, and the transport refuses the others.
 //! 6. limits of the request
-//! 7. authentication: the `Principal` goes into the extensions
-//! 8. the MCP paths, or the further routes within the deadline
+//! 7. metadata of the protected resources, which clients read to find out how to get a credential
+//! 8. authentication: the `Principal` goes into the extensions
+//! 9. the MCP paths, or the further routes within the deadline
 //!
 //! On the way back every answer given here, errors included, gets the CORS and security headers
 //! and the request id. Two kinds come from before and have none of that: hyper's refusals of what
@@ -79,8 +80,19 @@ enum Route {
     Live,
     Ready,
     Health,
+    Metadata,
     Mcp(Arc<str>),
     Further,
+}
+
+/// Where the metadata of the protected resource is whose path follows (RFC 9728 section 3.1).
+const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
+
+/// The path of the resource whose metadata are at `path`.
+fn resource_path(path: &str) -> Option<&str> {
+    let resource = path.strip_prefix(METADATA_PATH)?;
+    let resource = resource.strip_suffix('/').unwrap_or(resource);
+    (resource.is_empty() || resource.starts_with('/')).then_some(resource)
 }
 
 impl<H, F> Router<F>
@@ -190,6 +202,7 @@ where
             _ if LIVE_PATHS.contains(&path) => return Route::Live,
             _ if READY_PATHS.contains(&path) => return Route::Ready,
             _ if *path == *self.health_path => return Route::Health,
+            _ if resource_path(path).is_some() => return Route::Metadata,
             _ => {}
         }
         let bare = path.strip_suffix('/').unwrap_or(path);
@@ -210,6 +223,7 @@ where
             Route::Live => (RouteName::Fixed("/livez".into()), true),
             Route::Ready => (RouteName::Fixed("/readyz".into()), true),
             Route::Health => (RouteName::Fixed(self.health_path.clone()), true),
+            Route::Metadata => (RouteName::Fixed(METADATA_PATH.into()), false),
             Route::Mcp(path) => (RouteName::Fixed(path.clone()), false),
             Route::Further => (RouteName::Unmatched, false),
         };
@@ -241,6 +255,9 @@ where
             return Err(Failure::unavailable("the server is shutting down"));
         }
         self.check_limits(&parts)?;
+        if matches!(route, Route::Metadata) {
+            return self.metadata(&parts);
+        }
         let principal = self.authenticate(&parts).await?;
         parts.extensions.insert(principal);
         match route {
@@ -250,6 +267,20 @@ where
             }
             _ => self.further(parts, body).await,
         }
+    }
+
+    fn metadata(&self, parts: &Parts) -> Result<Response<Body>, Failure> {
+        let path = resource_path(parts.uri.path());
+        let Some(metadata) = path.and_then(|path| self.authenticator.metadata(path)) else {
+            let message = "there is nothing at this path";
+            return Err(Failure::new(StatusCode::NOT_FOUND, message));
+        };
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            return Err(Failure::new(status, "metadata are read with GET")
+                .with(ALLOW, HeaderValue::from_static("GET, HEAD")));
+        }
+        Ok(json_response(StatusCode::OK, "application/json", &metadata))
     }
 
     async fn probe(

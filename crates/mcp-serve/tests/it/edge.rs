@@ -13,6 +13,7 @@ use mcp_serve::{
     test_util::{RawResponse, TestServer},
 };
 use rmcp::ServerHandler;
+use serde_json::{Value, json};
 
 /// A handler with nothing but rmcp's defaults.
 #[derive(Clone)]
@@ -254,6 +255,15 @@ impl Authenticator for Doorman {
             }),
         }
     }
+
+    fn metadata(&self, path: &str) -> Option<Value> {
+        let resource = match path {
+            "" | "/mcp" => "https://notes.example.com/mcp",
+            "/api/v1/mcp" => "https://notes.example.com/api/v1/mcp",
+            _ => return None,
+        };
+        Some(json!({ "resource": resource }))
+    }
 }
 
 pub(crate) fn guarded_config() -> Config {
@@ -294,6 +304,38 @@ async fn the_caller_is_known_before_any_route_is_reached() {
             .text(),
         "ali"
     );
+}
+
+#[tokio::test]
+async fn a_stranger_reads_how_to_get_a_credential() {
+    let server = start(routes(), guarded_config()).await;
+    let mut client = server.connect().await;
+    let at = "/.well-known/oauth-protected-resource";
+    for (path, resource) in [
+        ("", "https://notes.example.com/mcp"),
+        ("/mcp", "https://notes.example.com/mcp"),
+        ("/mcp/", "https://notes.example.com/mcp"),
+        ("/api/v1/mcp", "https://notes.example.com/api/v1/mcp"),
+    ] {
+        let answer = client.get(&format!("{at}{path}")).await.unwrap();
+        assert_eq!(answer.status, 200, "{path} {answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.json(), json!({ "resource": resource }), "{path}");
+    }
+    assert_problem(&client.get(&format!("{at}/who")).await.unwrap(), 404);
+    // Not below that name, so it is a path like any other.
+    assert_problem(&client.get(&format!("{at}s")).await.unwrap(), 401);
+    let head = client.request("HEAD", at, &[], b"").await.unwrap();
+    assert_eq!(head.status, 200);
+    let posted = client.request("POST", at, &[], b"").await.unwrap();
+    assert_problem(&posted, 405);
+    let foreign = [("Origin", "https://evil.example.com")];
+    let answer = client.request("GET", at, &foreign, b"").await.unwrap();
+    assert_problem(&answer, 403);
+
+    let server = start(routes(), Config::default()).await;
+    let answer = server.connect().await.get(at).await.unwrap();
+    assert_problem(&answer, 404);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Who may reach the server from where: the host that a request names, the page it comes from
-//! (Origin, CORS), and the headers that keep browsers careful with the answer.
+//! (Origin, CORS, Fetch Metadata), and the headers that keep browsers careful with the answer.
 
+mod coding;
 mod host;
 mod origin;
 
@@ -16,6 +17,7 @@ use http::{
     request::Parts,
 };
 
+pub(crate) use self::coding::check_codings;
 use self::{host::HostRef, origin::Access};
 pub use self::{
     host::{AllowedHosts, HostError},
@@ -49,6 +51,8 @@ pub(crate) enum Refusal {
     BadOrigin,
     /// 403: a page that may not call.
     ForeignOrigin,
+    /// 403: something that a page of another site embeds.
+    CrossSite,
 }
 
 impl Refusal {
@@ -59,6 +63,7 @@ impl Refusal {
             Self::ForeignHost => "this host is not served here",
             Self::BadOrigin => "the request has more than one Origin",
             Self::ForeignOrigin => "this origin is not allowed",
+            Self::CrossSite => "pages of other sites may not embed this",
         }
     }
 
@@ -105,10 +110,18 @@ fn host_of(value: &HeaderValue) -> Result<HostRef<'_>, Refusal> {
 }
 
 /// Checks the page that a request comes from, if a page made it.
+///
+/// Browsers leave `Origin` out of what a page merely embeds, such as images and scripts. The page
+/// cannot read the answer, but can see whether and how fast it came, which is enough to find out
+/// what a search finds. `Sec-Fetch-Site` tells (Fetch Metadata Request Headers, W3C).
 pub(crate) fn check_origin(parts: &Parts, allowed: &AllowedOrigins) -> Result<Cors, Refusal> {
     let mut fields = parts.headers.get_all(ORIGIN).iter();
     let Some(origin) = fields.next() else {
-        return Ok(Cors::NONE);
+        return if is_embedded(parts) {
+            Err(Refusal::CrossSite)
+        } else {
+            Ok(Cors::NONE)
+        };
     };
     if fields.next().is_some() {
         return Err(Refusal::BadOrigin);
@@ -124,6 +137,20 @@ pub(crate) fn check_origin(parts: &Parts, allowed: &AllowedOrigins) -> Result<Co
             credentials: true,
         }),
     }
+}
+
+/// Whether a page of another origin made the request and it is no click on a link. What is not a
+/// browser sends no such field and is not meant.
+fn is_embedded(parts: &Parts) -> bool {
+    let field = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
+    let own = matches!(
+        field("sec-fetch-site"),
+        None | Some(b"same-origin" | b"none")
+    );
+    let is_visit = parts.method.is_safe()
+        && field("sec-fetch-mode") == Some(b"navigate")
+        && field("sec-fetch-dest") == Some(b"document");
+    !own && !is_visit
 }
 
 /// Whether a browser asks before it sends the request itself.

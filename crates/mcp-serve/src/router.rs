@@ -37,7 +37,7 @@ use axum::{
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Response, StatusCode, Version,
-    header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE},
     request::Parts,
 };
 use http_body::Body as HttpBody;
@@ -342,6 +342,10 @@ where
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "the request has too many header fields",
             ));
+        }
+        if let Err(coding) = guard::check_codings(&parts.headers) {
+            return Err(Failure::new(coding.status(), coding.message())
+                .with(ACCEPT_ENCODING, HeaderValue::from_static("identity")));
         }
         let announced = parts
             .headers

@@ -1,5 +1,7 @@
 //! Wiring: from the settings to a store, its notes, and the faces that show them.
 
+mod auth;
+
 use std::{error::Error, net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
@@ -17,6 +19,8 @@ use crate::{
     policy::NotesPolicy,
     rest, web,
 };
+
+pub use auth::AuthSetupError;
 
 /// The notes of this process and the channel on which their changes travel.
 pub struct App {
@@ -95,7 +99,7 @@ impl App {
     }
 
     /// What the server is told.
-    pub fn serve_config(&self, config: &Config) -> mcp_serve::Config {
+    pub async fn serve_config(&self, config: &Config) -> Result<mcp_serve::Config, AuthSetupError> {
         let mut serve = mcp_serve::Config {
             listen: SocketAddr::new(config.host, config.port),
             health_path: config.health_check_path.clone(),
@@ -103,6 +107,7 @@ impl App {
             version: env!("CARGO_PKG_VERSION").into(),
             allowed_hosts: config.allowed_hosts.clone(),
             allowed_origins: config.allowed_origins(),
+            authenticator: auth::authenticator(config).await?,
             sessions: Arc::new(MemorySessions::new(session_limits(config))),
             events: self.events.clone(),
             policy: Arc::new(NotesPolicy),
@@ -123,7 +128,7 @@ impl App {
         // The tools check everything that their schemas say, and tell more about it.
         serve.mcp.enforce_schemas = false;
         serve.mcp.audience = Arc::new(operations::audience);
-        serve
+        Ok(serve)
     }
 
     /// Closes the store; every write that was acknowledged is in it.

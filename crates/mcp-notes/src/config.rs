@@ -12,6 +12,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr},
     num::NonZeroUsize,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -38,6 +39,8 @@ pub struct Config {
     pub allowed_origins: Option<Origins>,
     /// How callers prove who they are.
     pub auth_mode: AuthMode,
+    /// The file that lists the tokens; `None` when they are kept beside the notes.
+    pub tokens_file: Option<PathBuf>,
     /// The path of the health report.
     pub health_check_path: String,
     /// Where the notes are.
@@ -92,6 +95,17 @@ pub enum Profile {
 pub enum AuthMode {
     /// Not at all, so only loopback may reach the server.
     None,
+    /// With a token that `mcp-notes token create` made.
+    Token,
+    /// With an access token of an OAuth authorization server.
+    OAuth,
+}
+
+impl AuthMode {
+    /// The word for it in the setting.
+    pub fn as_str(self) -> &'static str {
+        value::Word::word(self)
+    }
 }
 
 /// The least severe level that is logged (`LOG_LEVEL`), the most severe first.
@@ -166,6 +180,7 @@ impl Default for Config {
             allowed_hosts: AllowedHosts::loopback(),
             allowed_origins: None,
             auth_mode: AuthMode::None,
+            tokens_file: None,
             health_check_path: "/health".into(),
             notes_store: StoreUrl("sqlite:data/notes.db".into()),
             title_chars_max: count(255),

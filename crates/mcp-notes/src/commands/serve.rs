@@ -28,7 +28,8 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
         .map_err(Failure::failed)?;
     let handler = app.handler().clone();
     let factory = move || handler.clone();
-    let served = mcp_serve::serve(factory, app.routes(), app.serve_config(config)).await;
+    let serve_config = app.serve_config(config).await.map_err(Failure::failed)?;
+    let served = mcp_serve::serve(factory, app.routes(), serve_config).await;
     let closed = app.close().await;
     served.map_err(|error| match &error {
         ServeError::Bind { .. } => Failure::Failed(format!("HOST and PORT: {}", causes(&error))),

@@ -215,10 +215,19 @@ impl Reader<'_> {
             self.mistake(
                 "HOST",
                 Some(config.host.to_string()),
-                "a loopback address, because AUTH_MODE=none lets everybody in: keep \
-                 HOST=127.0.0.1 and put something that authenticates in front (this version has \
-                 no other AUTH_MODE)"
+                "a loopback address such as 127.0.0.1, because AUTH_MODE=none lets everybody in; \
+                 set AUTH_MODE=token or AUTH_MODE=oauth, or keep loopback"
                     .into(),
+            );
+        }
+        if config.auth_mode != AuthMode::Token && config.tokens_file.is_some() {
+            self.mistake(
+                "TOKENS_FILE",
+                None,
+                format!(
+                    "AUTH_MODE=token, because with AUTH_MODE={} nobody reads the file",
+                    config.auth_mode.as_str()
+                ),
             );
         }
         let hosts_set = ["ALLOWED_HOSTS", "MCP_ALLOWED_HOSTS"]

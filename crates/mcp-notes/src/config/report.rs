@@ -9,7 +9,7 @@ use super::{Group, Loaded, Setting, read::LATER, table::rows};
 /// The documentation of every setting, as Markdown.
 pub fn markdown() -> String {
     let mut out = String::from(HEAD);
-    for group in Group::ALL {
+    for group in Group::ALL.iter().copied() {
         let _ = write!(out, "\n## {}\n\n", group.title());
         out.push_str("| Name | Value | Default | What it does |\n| --- | --- | --- | --- |\n");
         for row in rows().filter(|row| row.group == group) {

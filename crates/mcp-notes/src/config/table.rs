@@ -1,5 +1,7 @@
 //! The table of settings: one row each.
 
+mod auth;
+
 use super::{
     Config, Profile,
     value::{self, Expected, Word},
@@ -31,6 +33,8 @@ pub struct Setting {
 pub enum Group {
     /// Where the server listens and whom it serves.
     Server,
+    /// Who may call.
+    Auth,
     /// Where notes are and how long they may be.
     Notes,
     /// Sessions of the protocol revisions before 2026-07-28.
@@ -43,8 +47,9 @@ pub enum Group {
 
 impl Group {
     /// Every group, in the order of the documentation.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: &[Self] = &[
         Self::Server,
+        Self::Auth,
         Self::Notes,
         Self::Sessions,
         Self::Limits,
@@ -55,6 +60,7 @@ impl Group {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Server => "Server",
+            Self::Auth => "Callers",
             Self::Notes => "Notes",
             Self::Sessions => "Sessions",
             Self::Limits => "Limits",
@@ -163,14 +169,6 @@ const SERVER: &[Setting] = &[
             (None, Profile::Development) => "pages of this machine".into(),
             (None, Profile::Production) => "none".into(),
         },
-        ..ROW
-    },
-    Setting {
-        name: "AUTH_MODE",
-        kind: "none",
-        about: "How callers prove who they are; with none the server listens on loopback only.",
-        set: |c, v| put(&mut c.auth_mode, Word::parse(v)),
-        show: |c| c.auth_mode.word().into(),
         ..ROW
     },
     Setting {
@@ -368,9 +366,9 @@ const LOGS: &[Setting] = &[
 ];
 
 /// Every setting there is, in the order of the documentation.
-pub const SETTINGS: [&[Setting]; 5] = [SERVER, NOTES, SESSIONS, LIMITS, LOGS];
+pub const SETTINGS: &[&[Setting]] = &[SERVER, auth::AUTH, NOTES, SESSIONS, LIMITS, LOGS];
 
 /// The rows one after another.
 pub(super) fn rows() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.into_iter().flatten()
+    SETTINGS.iter().copied().flatten()
 }

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     num::NonZeroUsize,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -115,6 +116,14 @@ pub(super) fn host_name(text: &str) -> Result<String, Expected> {
     Err("a host name such as notes.example.com, without scheme, port or path".into())
 }
 
+/// The path of a file.
+pub(super) fn file(text: &str) -> Result<PathBuf, Expected> {
+    if text.ends_with('/') {
+        return Err("the path of a file, not of a folder".into());
+    }
+    Ok(text.into())
+}
+
 /// `sqlite:PATH`.
 pub(super) fn store(text: &str) -> Result<StoreUrl, Expected> {
     match text.strip_prefix("sqlite:") {
@@ -160,7 +169,11 @@ impl Word for Profile {
 }
 
 impl Word for AuthMode {
-    const WORDS: &'static [(&'static str, Self)] = &[("none", Self::None)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("none", Self::None),
+        ("token", Self::Token),
+        ("oauth", Self::OAuth),
+    ];
 }
 
 impl Word for LogLevel {

@@ -25,7 +25,7 @@ fn mistakes(pairs: &[(&str, &str)]) -> Vec<Mistake> {
 }
 
 fn rows() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.into_iter().flatten()
+    SETTINGS.iter().copied().flatten()
 }
 
 #[test]
@@ -70,6 +70,8 @@ fn every_setting_takes_effect() {
             "a.example.com,b.example.com:8080,notes.example.com",
         ),
         ("ALLOWED_ORIGINS", "https://app.example.com"),
+        ("AUTH_MODE", "token"),
+        ("TOKENS_FILE", "/etc/mcp-notes/tokens"),
         ("HEALTH_CHECK_PATH", "/status"),
         ("NOTES_STORE", "sqlite:/var/lib/notes/notes.db"),
         ("TITLE_CHARS_MAX", "100"),
@@ -93,13 +95,8 @@ fn every_setting_takes_effect() {
     let loaded = load(&given);
     let other = load(&[("LOG_FORMAT", "json")]);
     for row in rows() {
-        let Some((_, value)) = given.iter().find(|(name, _)| *name == row.name) else {
-            assert_eq!(
-                row.name, "AUTH_MODE",
-                "a setting that has no other value here"
-            );
-            continue;
-        };
+        let value = given.iter().find(|(name, _)| *name == row.name);
+        let (_, value) = value.unwrap_or_else(|| panic!("{} has no other value here", row.name));
         let shown = row.shown(&loaded.config);
         assert!(shown.starts_with(value), "{}: {shown}", row.name);
         assert_ne!(shown, row.shown(&other.config), "{}", row.name);
@@ -176,7 +173,8 @@ fn bad_values_are_refused_and_never_replaced() {
             "SERVER_HOSTNAME",
             vec!["https://example.com", "a b", "-x", "example.com:80"],
         ),
-        ("AUTH_MODE", vec!["token", "NONE"]),
+        ("AUTH_MODE", vec!["tokens", "NONE", "OAuth"]),
+        ("TOKENS_FILE", vec!["tokens/", "tokens"]),
         ("APP_ENV", vec!["prod", "Production"]),
         (
             "HEALTH_CHECK_PATH",
@@ -285,7 +283,9 @@ fn without_authentication_only_loopback_is_served() {
         let text = found[0].to_string();
         assert!(text.starts_with(&format!("HOST: got {host:?}")), "{text}");
         assert!(
-            text.contains("AUTH_MODE=none") && text.contains("127.0.0.1"),
+            text.contains("AUTH_MODE=none")
+                && text.contains("127.0.0.1")
+                && text.contains("AUTH_MODE=token or AUTH_MODE=oauth"),
             "{text}"
         );
     }

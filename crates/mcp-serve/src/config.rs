@@ -145,6 +145,10 @@ impl Config {
             ("limits.body_bytes_max", limits.body_bytes_max == 0),
             ("limits.headers_max", limits.headers_max == 0),
             ("limits.uri_bytes_max", limits.uri_bytes_max == 0),
+            (
+                "limits.calls_per_caller_max",
+                limits.calls_per_caller_max == 0,
+            ),
             ("limits.http2_streams_max", limits.http2_streams_max == 0),
             ("limits.first_byte", limits.first_byte == zero),
             ("limits.header_read", limits.header_read == zero),
@@ -214,6 +218,9 @@ pub struct Limits {
     /// A request outside the MCP paths must be answered within this time; later is 504. MCP has its
     /// own deadlines in [`transport::Settings`]. Default 30 s.
     pub request_deadline: Duration,
+    /// Requests of one caller that may be worked on at the same time; one more gets 429. A caller is
+    /// a principal, or a network where nobody is asked who they are. Default 64.
+    pub calls_per_caller_max: usize,
     /// Concurrent requests of one HTTP/2 connection. Default 128.
     pub http2_streams_max: u32,
 }
@@ -231,6 +238,7 @@ impl Default for Limits {
             keep_alive_idle: Duration::from_secs(75),
             write_stall: Duration::from_secs(30),
             request_deadline: Duration::from_secs(30),
+            calls_per_caller_max: 64,
             http2_streams_max: 128,
         }
     }

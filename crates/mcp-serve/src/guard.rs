@@ -67,6 +67,14 @@ impl Refusal {
         }
     }
 
+    /// Why, in a word for logs and metrics.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::BadHost | Self::ForeignHost => "host",
+            Self::BadOrigin | Self::ForeignOrigin => "origin",
+        }
+    }
+
     /// Whether the request is malformed (400) and not merely refused (403).
     pub(crate) fn is_malformed(self) -> bool {
         matches!(self, Self::BadHost | Self::BadOrigin)
@@ -225,8 +233,8 @@ pub(crate) fn seal(headers: &mut HeaderMap, cors: &Cors) {
     }
 }
 
-const EXPOSE_HEADERS: &str = "Mcp-Session-Id, MCP-Protocol-Version, Retry-After, ETag, Location, \
-     Link, WWW-Authenticate, X-Request-Id";
+const EXPOSE_HEADERS: &str = "Mcp-Session-Id, MCP-Protocol-Version, Retry-After, RateLimit, \
+     RateLimit-Policy, ETag, Location, Link, WWW-Authenticate, X-Request-Id";
 
 const SEALS: [(HeaderName, &str); 5] = [
     (REFERRER_POLICY, "no-referrer"),

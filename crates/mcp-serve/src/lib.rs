@@ -17,6 +17,7 @@ pub mod session;
 pub mod telemetry;
 pub mod transport;
 
+mod gate;
 mod guard;
 mod router;
 mod server;

@@ -256,8 +256,9 @@ impl Budgets {
 /// Counts what callers ask for: in memory for one process, in Redis for replicas.
 #[async_trait]
 pub trait Limiter: Send + Sync + 'static {
-    /// Takes one request of `class` out of the caller's `budget`, if there is one left.
-    async fn take(&self, caller: &Caller, class: Class, budget: Budget) -> Decision;
+    /// Takes `count` requests of `class` out of the caller's `budget`: all of them, or none when there
+    /// are not so many left.
+    async fn take(&self, caller: &Caller, class: Class, budget: Budget, count: u32) -> Decision;
 }
 
 #[cfg(test)]

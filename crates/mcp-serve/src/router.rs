@@ -10,16 +10,19 @@
 //! 6. limits of the request
 //! 7. metadata of the protected resources, which clients read to find out how to get a credential
 //! 8. authentication: the `Principal` goes into the extensions
-//! 9. the MCP paths, or the further routes within the deadline
+//! 9. scopes, budgets and calls in flight; on the MCP paths when the body has said what is asked for
+//! 10. the MCP paths, or the further routes within the deadline
 //!
 //! On the way back every answer given here, errors included, gets the CORS and security headers
 //! and the request id. Two kinds come from before and have none of that: hyper's refusals of what
 //! is no HTTP or has far too large a head, and the server's of one connection too many.
 
 mod answer;
+mod probe;
 
 use std::{
     borrow::Cow,
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
@@ -49,14 +52,19 @@ use tracing::Instrument as _;
 pub(crate) use self::answer::Tracked;
 use self::answer::{Failure, Shape, error_response, json_response};
 use crate::{
-    auth::{AuthError, Authenticator, Principal},
+    audit::{Auditor, Refused},
+    auth::Principal,
     client::{Client, Peer},
     config::{AllowedHosts, AllowedOrigins, Config, Limits},
+    gate::{Gate, RefusalNote},
     guard::{self, Cors},
-    health::{Answer, Health, LIVE_PATHS, READY_PATHS},
+    health::{Health, LIVE_PATHS, READY_PATHS},
     lifecycle::Lifecycle,
+    policy::{Access, Operation},
     server::Exchange,
-    telemetry::{AccessLine, AccessNote, RequestIds, RouteName, TraceParent, X_REQUEST_ID},
+    telemetry::{
+        AccessLine, AccessNote, RequestId, RequestIds, RouteName, TraceParent, X_REQUEST_ID,
+    },
     transport::Transport,
 };
 
@@ -70,9 +78,17 @@ pub(crate) struct Router<F> {
     hosts: AllowedHosts,
     origins: AllowedOrigins,
     limits: Limits,
-    authenticator: Arc<dyn Authenticator>,
+    gate: Arc<Gate>,
+    auditor: Option<Arc<dyn Auditor>>,
     ids: RequestIds,
     draining: AtomicBool,
+}
+
+/// What a request asked for, as far as its head says, for the auditor.
+struct Asked {
+    request_id: RequestId,
+    address: IpAddr,
+    action: String,
 }
 
 /// Where a path leads.
@@ -107,11 +123,13 @@ where
         health: Arc<Health>,
         lifecycle: Lifecycle,
     ) -> Self {
+        let gate = Arc::new(Gate::new(&config));
         let without_slash = |path: &String| Arc::from(path.strip_suffix('/').unwrap_or(path));
         Self {
             transport: Arc::new(Transport::new(
                 factory,
                 config.mcp,
+                gate.clone(),
                 config.limits.body_bytes_max,
                 config.sessions,
                 config.events,
@@ -127,7 +145,8 @@ where
             hosts: config.allowed_hosts,
             origins: config.allowed_origins,
             limits: config.limits,
-            authenticator: config.authenticator,
+            gate,
+            auditor: config.auditor,
             ids: RequestIds::new(),
             draining: AtomicBool::new(false),
         }
@@ -166,7 +185,13 @@ where
             trace_id = trace.as_ref().map(TraceParent::trace_id),
         );
         parts.extensions.insert(request_id.clone());
-        parts.extensions.insert(Client::direct(peer));
+        let client = Client::direct(peer);
+        let asked = self.auditor.is_some().then(|| Asked {
+            request_id: request_id.clone(),
+            address: client.address,
+            action: format!("{} {}", parts.method, parts.uri.path()),
+        });
+        parts.extensions.insert(client);
         if let Some(trace) = trace {
             parts.extensions.insert(trace);
         }
@@ -183,6 +208,9 @@ where
             }
         };
 
+        if let Some(asked) = asked {
+            self.audit(&mut response, &asked);
+        }
         let headers = response.headers_mut();
         guard::seal(headers, &cors);
         headers.insert(X_REQUEST_ID, request_id.header().clone());
@@ -216,7 +244,7 @@ where
         &self,
         parts: &Parts,
         route: &Route,
-        request_id: crate::telemetry::RequestId,
+        request_id: RequestId,
         trace: Option<TraceParent>,
     ) -> AccessLine {
         let (name, is_probe) = match route {
@@ -258,20 +286,32 @@ where
         if matches!(route, Route::Metadata) {
             return self.metadata(&parts);
         }
-        let principal = self.authenticate(&parts).await?;
-        parts.extensions.insert(principal);
-        match route {
-            Route::Mcp(_) => {
-                let request = Request::from_parts(parts, Body::new(body));
-                Ok(self.transport.clone().handle(request).await)
-            }
-            _ => self.further(parts, body).await,
+        if matches!(route, Route::Mcp(_)) {
+            let principal = self.authenticate(&parts).await?;
+            parts.extensions.insert(principal);
+            let request = Request::from_parts(parts, Body::new(body));
+            return Ok(self.transport.clone().handle(request).await);
         }
+        let demand = self.gate.demand(Operation::Http {
+            method: &parts.method,
+            path: parts.uri.path(),
+        });
+        let principal = match demand.access {
+            Access::Public => Principal::anonymous(),
+            Access::Known | Access::Scopes(_) => self.authenticate(&parts).await?,
+        };
+        let admitted = self.gate.admit(&parts, &principal, &[demand]).await;
+        let pass = admitted.map_err(|why| Failure::at_gate(&why, Some(principal.clone())))?;
+        parts.extensions.insert(principal);
+        let answer = self.further(parts, body).await;
+        let mut response = answer.unwrap_or_else(|failure| failure.into_response(Shape::Problem));
+        pass.write(response.headers_mut());
+        Ok(response)
     }
 
     fn metadata(&self, parts: &Parts) -> Result<Response<Body>, Failure> {
         let path = resource_path(parts.uri.path());
-        let Some(metadata) = path.and_then(|path| self.authenticator.metadata(path)) else {
+        let Some(metadata) = path.and_then(|path| self.gate.metadata(path)) else {
             let message = "there is nothing at this path";
             return Err(Failure::new(StatusCode::NOT_FOUND, message));
         };
@@ -283,47 +323,25 @@ where
         Ok(json_response(StatusCode::OK, "application/json", &metadata))
     }
 
-    async fn probe(
-        &self,
-        route: &Route,
-        parts: &Parts,
-        cors: &mut Cors,
-    ) -> Result<Response<Body>, Failure> {
-        let trusted = guard::check_host(parts, &self.hosts).is_ok();
-        let origin = guard::check_origin(parts, &self.origins);
-        if trusted
-            && guard::is_preflight(parts)
-            && let Ok(allowed) = &origin
-        {
-            *cors = allowed.clone();
-            return Ok(preflight(parts));
-        }
-        if !matches!(parts.method, Method::GET | Method::HEAD) {
-            return Err(
-                Failure::new(StatusCode::METHOD_NOT_ALLOWED, "probes are read with GET")
-                    .with(ALLOW, HeaderValue::from_static("GET, HEAD")),
-            );
-        }
-        if matches!(route, Route::Live) {
-            return Ok(health_response(&Health::live()));
-        }
-        let mut details = trusted;
-        match origin {
-            Ok(allowed) if trusted => *cors = allowed,
-            _ => details = false,
-        }
-        let details = details && self.authenticate(parts).await.is_ok();
-        let answer = match route {
-            Route::Ready => self.health.ready(details).await,
-            _ => self.health.full(details).await,
-        };
-        Ok(health_response(&answer))
+    async fn authenticate(&self, parts: &Parts) -> Result<Principal, Failure> {
+        let asked = self.gate.authenticate(parts).await;
+        asked.map_err(|refusal| Failure::at_gate(&refusal, None))
     }
 
-    async fn authenticate(&self, parts: &Parts) -> Result<Principal, AuthError> {
-        let asking = self.authenticator.authenticate(parts);
-        let answer = tokio::time::timeout(self.limits.request_deadline, asking).await;
-        answer.unwrap_or(Err(AuthError::Unavailable))
+    /// Tells the auditor of a request that was refused.
+    fn audit(&self, response: &mut Response<Body>, asked: &Asked) {
+        let note = response.extensions_mut().remove::<RefusalNote>();
+        let (Some(note), Some(auditor)) = (note, &self.auditor) else {
+            return;
+        };
+        auditor.refused(&Refused {
+            request_id: &asked.request_id,
+            address: asked.address,
+            principal: note.principal.as_ref(),
+            action: note.action.as_deref().unwrap_or(&asked.action),
+            status: response.status().as_u16(),
+            reason: note.reason,
+        });
     }
 
     fn check_limits(&self, parts: &Parts) -> Result<(), Failure> {
@@ -434,15 +452,6 @@ fn preflight(parts: &Parts) -> Response<Body> {
     *response.status_mut() = StatusCode::NO_CONTENT;
     guard::preflight_headers(&parts.headers, response.headers_mut());
     response
-}
-
-fn health_response(answer: &Answer) -> Response<Body> {
-    let status = if answer.ok {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    json_response(status, "application/json", &answer.body)
 }
 
 struct Panicked;

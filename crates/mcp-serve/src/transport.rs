@@ -17,6 +17,7 @@ mod envelope;
 mod headers;
 mod legacy;
 mod listen;
+mod media;
 mod method;
 mod modern;
 mod opening;
@@ -33,7 +34,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use rmcp::{
     ServerHandler,
-    model::{ErrorData, ProtocolVersion, RequestId, ServerCapabilities},
+    model::{ErrorCode, ErrorData, JsonObject, ProtocolVersion, RequestId, ServerCapabilities},
 };
 
 use serde_json::Value;
@@ -44,12 +45,18 @@ use self::{
     calls::{Calls, Listeners, LiveStreams, Logs},
     converse::{Asked, Conversation},
     envelope::Incoming,
+    media::{Accepts, accepts, is_json},
     method::Era,
     schema::Schemas,
     stream::Log,
 };
 use crate::{
-    auth::Principal, events::Events, lifecycle::Lifecycle, session::SessionStore,
+    auth::Principal,
+    events::Events,
+    gate::{Gate, Pass, RefusalNote},
+    lifecycle::Lifecycle,
+    policy::Operation,
+    session::SessionStore,
     telemetry::AccessNote,
 };
 
@@ -148,6 +155,7 @@ impl StreamHandle {
 pub struct Transport<F> {
     factory: F,
     settings: Settings,
+    gate: Arc<Gate>,
     body_bytes_max: usize,
     sessions: Arc<dyn SessionStore>,
     events: Arc<dyn Events>,
@@ -170,13 +178,6 @@ pub struct Transport<F> {
 /// Notifications that handlers may be busy with at the same time.
 const NOTICES_MAX: usize = 256;
 
-/// The forms of an answer that a client takes.
-#[derive(Debug, Clone, Copy)]
-struct Accepts {
-    json: bool,
-    sse: bool,
-}
-
 impl<H, F> Transport<F>
 where
     H: ServerHandler,
@@ -185,9 +186,10 @@ where
     /// An endpoint whose requests, of at most `body_bytes_max` bytes, are answered by the handlers
     /// that `factory` makes, one for each request: let it clone an `Arc`. To be called within a
     /// Tokio runtime.
-    pub fn new(
+    pub(crate) fn new(
         factory: F,
         settings: Settings,
+        gate: Arc<Gate>,
         body_bytes_max: usize,
         sessions: Arc<dyn SessionStore>,
         events: Arc<dyn Events>,
@@ -209,6 +211,7 @@ where
                 hints: settings.cache_hints,
             },
             settings,
+            gate,
             body_bytes_max,
             sessions,
             events,
@@ -228,36 +231,129 @@ where
 
     /// Answers one HTTP request on the MCP path. The [`Principal`] must be in its extensions.
     pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let Some(principal) = parts.extensions.get::<Principal>().cloned() else {
             tracing::error!("a request reached the transport without a principal");
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             return answer::refuse(status, None, &answer::internal());
         };
-        match parts.method {
-            Method::POST => self.post(parts, body, principal).await,
-            Method::GET if !is_modern(&parts.headers) => self.get(parts, principal).await,
-            Method::DELETE if !is_modern(&parts.headers) => self.delete(parts, principal).await,
+        let operation = match parts.method {
+            Method::POST => return self.post(parts, body, principal).await,
+            Method::GET if !is_modern(&parts.headers) => Operation::McpStream,
+            Method::DELETE if !is_modern(&parts.headers) => Operation::McpEnd,
             _ => {
                 let allow = if is_modern(&parts.headers) {
                     "POST"
                 } else {
                     "GET, POST, DELETE"
                 };
-                method_not_allowed(allow)
+                return method_not_allowed(allow);
             }
-        }
+        };
+        let pass = match self.admit(&mut parts, &principal, &[operation], None).await {
+            Ok(pass) => pass,
+            Err(refusal) => return refusal,
+        };
+        let mut response = match operation {
+            Operation::McpStream => self.get(parts, principal).await,
+            _ => self.delete(parts, principal).await,
+        };
+        pass.write(response.headers_mut());
+        response
+    }
+
+    /// Asks the gate; the response is its refusal of request `id`.
+    async fn admit(
+        &self,
+        parts: &mut Parts,
+        principal: &Principal,
+        operations: &[Operation<'_>],
+        id: Option<&RequestId>,
+    ) -> Result<Pass, Response<Body>> {
+        let demands: Vec<_> = operations.iter().map(|it| self.gate.demand(*it)).collect();
+        let refusal = match self.gate.admit(parts, principal, &demands).await {
+            Ok(mut pass) => {
+                pass.hold(parts);
+                return Ok(pass);
+            }
+            Err(refusal) => refusal,
+        };
+        let error = ErrorData::new(ErrorCode(REFUSED), refusal.message(), None);
+        let mut response = answer::refuse(refusal.status(), id, &error);
+        refusal.write(response.headers_mut());
+        response.extensions_mut().insert(RefusalNote {
+            principal: Some(principal.clone()),
+            action: self.action(operations),
+            reason: refusal.reason(),
+        });
+        Err(response)
+    }
+
+    /// What was asked for, in names of a bounded set.
+    fn action(&self, operations: &[Operation<'_>]) -> Option<String> {
+        let [Operation::Mcp { method, params }] = operations else {
+            return (operations.len() > 1).then(|| "batch".to_owned());
+        };
+        let method = method::known(method);
+        let tool = params.get("name").and_then(Value::as_str);
+        let tool = tool.filter(|_| method == "tools/call");
+        Some(
+            match tool.and_then(|tool| (self.factory)().get_tool(tool)) {
+                Some(tool) => format!("{method} {}", tool.name),
+                None => method.to_owned(),
+            },
+        )
     }
 
     async fn post(
         self: Arc<Self>,
-        parts: Parts,
+        mut parts: Parts,
         body: Body,
         principal: Principal,
     ) -> Response<Body> {
+        let (accepts, incoming) = match self.receive(&parts, body).await {
+            Ok(received) => received,
+            Err(refusal) => return refusal,
+        };
+        let nothing = JsonObject::default();
+        let (operations, id): (Vec<_>, _) = match &incoming {
+            envelope::Body::One(incoming) => {
+                (vec![operation(incoming, &nothing)], incoming.request_id())
+            }
+            envelope::Body::Batch(batch) => {
+                let read = batch.iter().flatten();
+                (read.map(|it| operation(it, &nothing)).collect(), None)
+            }
+        };
+        if self.lifecycle.soft.is_cancelled() && incoming.has_request() {
+            return draining(id);
+        }
+        let pass = match self.admit(&mut parts, &principal, &operations, id).await {
+            Ok(pass) => pass,
+            Err(refusal) => return refusal,
+        };
+        drop(operations);
+        let mut response = match incoming {
+            envelope::Body::Batch(batch) => self.batch(parts, principal, batch).await,
+            envelope::Body::One(incoming) => match era(&incoming, &parts.headers) {
+                Era::Modern => self.modern(parts, principal, accepts, incoming).await,
+                Era::Legacy => self.legacy(parts, principal, accepts, incoming).await,
+            },
+        };
+        pass.write(response.headers_mut());
+        response
+    }
+
+    /// Reads the messages of a POST; the response is a refusal of its form.
+    async fn receive(
+        &self,
+        parts: &Parts,
+        body: Body,
+    ) -> Result<(Accepts, envelope::Body), Response<Body>> {
         if !is_json(&parts.headers) {
             let error = ErrorData::invalid_request("Content-Type must be application/json", None);
-            return answer::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, None, &error);
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Err(answer::refuse(status, None, &error));
         }
         let accepts = accepts(&parts.headers);
         if !accepts.json && !accepts.sse {
@@ -265,35 +361,19 @@ where
                 "Accept must allow application/json and text/event-stream",
                 None,
             );
-            return answer::refuse(StatusCode::NOT_ACCEPTABLE, None, &error);
+            return Err(answer::refuse(StatusCode::NOT_ACCEPTABLE, None, &error));
         }
-        let body = match self.read(body).await {
-            Ok(body) => body,
-            Err((status, message)) => {
-                let error = ErrorData::invalid_request(message, None);
-                return answer::refuse(status, None, &error);
-            }
-        };
-        let incoming = match envelope::read(&body, self.settings.batch_max) {
-            Ok(envelope::Body::One(incoming)) => incoming,
-            Ok(envelope::Body::Batch(_)) if self.lifecycle.soft.is_cancelled() => {
-                return draining(None);
-            }
-            Ok(envelope::Body::Batch(batch)) => {
-                return self.batch(parts, principal, batch).await;
-            }
+        let body = self.read(body).await.map_err(|(status, message)| {
+            let error = ErrorData::invalid_request(message, None);
+            answer::refuse(status, None, &error)
+        })?;
+        match envelope::read(&body, self.settings.batch_max) {
+            Ok(incoming) => Ok((accepts, incoming)),
             Err(malformed) => {
                 let id = malformed.id.as_ref();
-                return answer::refuse(StatusCode::BAD_REQUEST, id, &malformed.error);
+                let status = StatusCode::BAD_REQUEST;
+                Err(answer::refuse(status, id, &malformed.error))
             }
-        };
-        drop(body);
-        if let (Incoming::Request(call), true) = (&incoming, self.lifecycle.soft.is_cancelled()) {
-            return draining(Some(&call.id));
-        }
-        match era(&incoming, &parts.headers) {
-            Era::Modern => self.modern(parts, principal, accepts, incoming).await,
-            Era::Legacy => self.legacy(parts, principal, accepts, incoming).await,
         }
     }
 
@@ -312,6 +392,27 @@ where
                 "the body came too slowly".into(),
             )),
         }
+    }
+}
+
+/// The code of what is refused before any method sees it. JSON-RPC leaves it to the server.
+const REFUSED: i32 = -32000;
+
+/// What a message asks for.
+fn operation<'a>(incoming: &'a Incoming, nothing: &'a JsonObject) -> Operation<'a> {
+    match incoming {
+        Incoming::Request(call) => Operation::Mcp {
+            method: &call.method,
+            params: &call.params.fields,
+        },
+        Incoming::Notification { method, params } => Operation::Mcp {
+            method,
+            params: &params.fields,
+        },
+        Incoming::Answer { .. } => Operation::Mcp {
+            method: "response",
+            params: nothing,
+        },
     }
 }
 
@@ -352,44 +453,6 @@ fn is_modern(headers: &HeaderMap) -> bool {
             && version.starts_with(|digit: char| digit.is_ascii_digit())
             && version >= first.as_str()
     })
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let media = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    media
-        .and_then(|media| media.split(';').next())
-        .is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"))
-}
-
-/// What `Accept` allows; without the header, everything (RFC 9110 section 12.5.1).
-fn accepts(headers: &HeaderMap) -> Accepts {
-    let mut any = false;
-    let mut accepts = Accepts {
-        json: false,
-        sse: false,
-    };
-    for value in headers.get_all(header::ACCEPT) {
-        any = true;
-        for media in value.to_str().unwrap_or_default().split(',') {
-            let mut parts = media.split(';').map(str::trim);
-            let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-            if parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000")) {
-                continue;
-            }
-            accepts.json |= matches!(media.as_str(), "*/*" | "application/*" | "application/json");
-            accepts.sse |= matches!(media.as_str(), "*/*" | "text/*" | "text/event-stream");
-        }
-    }
-    if any {
-        accepts
-    } else {
-        Accepts {
-            json: true,
-            sse: true,
-        }
-    }
 }
 
 /// What belongs to a running call still comes in while the server drains, new requests do not.

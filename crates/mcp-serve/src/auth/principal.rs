@@ -5,6 +5,7 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -112,11 +113,16 @@ impl Principal {
         &self.identity
     }
 
+    /// How long the credential still holds; `None` when it has no end.
+    pub fn left(&self) -> Option<Duration> {
+        let end = self.identity.expires_at?;
+        let left = end.duration_since(Timestamp::now());
+        Some(Duration::try_from(left).unwrap_or_default())
+    }
+
     /// Whether the credential has ended.
     pub fn is_expired(&self) -> bool {
-        self.identity
-            .expires_at
-            .is_some_and(|end| end <= Timestamp::now())
+        self.left().is_some_and(|left| left.is_zero())
     }
 }
 

@@ -45,8 +45,8 @@ impl Default for MemoryLimiter {
 }
 
 impl MemoryLimiter {
-    /// Takes one request out of a budget.
-    pub fn take_now(&self, caller: &Caller, class: Class, budget: Budget) -> Decision {
+    /// Takes `count` requests out of a budget, or none.
+    pub fn take_now(&self, caller: &Caller, class: Class, budget: Budget, count: u32) -> Decision {
         let now = self.epoch.elapsed();
         let key = (caller.clone(), class);
         let index = usize::try_from(self.hasher.hash_one(&key) % SHARDS as u64).unwrap_or(0);
@@ -55,7 +55,7 @@ impl MemoryLimiter {
             .unwrap_or_else(PoisonError::into_inner);
         shard.clean(now);
         let full_at = shard.full_at.get(&key).copied().unwrap_or(now).max(now);
-        let (decision, full_at) = decide(class, budget, now, full_at);
+        let (decision, full_at) = decide(class, budget, count, now, full_at);
         if decision.is_allowed() {
             shard.full_at.insert(key, full_at);
         }
@@ -63,36 +63,32 @@ impl MemoryLimiter {
     }
 }
 
-/// The rule itself: a request moves the time at which the budget is full again by one interval,
-/// and may not move it further than one period ahead.
-fn decide(class: Class, budget: Budget, now: Duration, full_at: Duration) -> (Decision, Duration) {
-    let next = full_at + budget.interval();
+/// The rule itself: each request moves the time at which the budget is full again by one interval,
+/// and none may move it further than one period ahead.
+fn decide(
+    class: Class,
+    budget: Budget,
+    count: u32,
+    now: Duration,
+    full_at: Duration,
+) -> (Decision, Duration) {
+    let next = full_at + budget.interval().saturating_mul(count);
     let ahead = next.saturating_sub(now);
     // Rounding in the interval must not cost the last request of a burst.
     let most = budget.interval() * budget.burst();
-    if ahead > most {
-        let after = ahead.saturating_sub(most);
-        return (
-            Decision {
-                class,
-                budget,
-                remaining: None,
-                after,
-            },
-            full_at,
-        );
-    }
-    let left = most.saturating_sub(ahead).as_nanos() / budget.interval().as_nanos().max(1);
-    let remaining = u32::try_from(left).unwrap_or(u32::MAX);
-    (
-        Decision {
-            class,
-            budget,
-            remaining: Some(remaining),
-            after: ahead,
-        },
-        next,
-    )
+    let (remaining, after, full_at) = if ahead > most {
+        (None, ahead.saturating_sub(most), full_at)
+    } else {
+        let left = most.saturating_sub(ahead).as_nanos() / budget.interval().as_nanos().max(1);
+        (Some(u32::try_from(left).unwrap_or(u32::MAX)), ahead, next)
+    };
+    let decision = Decision {
+        class,
+        budget,
+        remaining,
+        after,
+    };
+    (decision, full_at)
 }
 
 impl Shard {
@@ -119,8 +115,8 @@ impl Shard {
 
 #[async_trait]
 impl Limiter for MemoryLimiter {
-    async fn take(&self, caller: &Caller, class: Class, budget: Budget) -> Decision {
-        self.take_now(caller, class, budget)
+    async fn take(&self, caller: &Caller, class: Class, budget: Budget, count: u32) -> Decision {
+        self.take_now(caller, class, budget, count)
     }
 }
 
@@ -140,10 +136,10 @@ mod tests {
     async fn a_burst_passes_the_next_waits_and_time_gives_back() {
         let limiter = MemoryLimiter::default();
         for left in (0..100).rev() {
-            let decision = limiter.take_now(&caller(1), Class::Read, budget(100));
+            let decision = limiter.take_now(&caller(1), Class::Read, budget(100), 1);
             assert_eq!(decision.remaining, Some(left));
         }
-        let refused = limiter.take_now(&caller(1), Class::Read, budget(100));
+        let refused = limiter.take_now(&caller(1), Class::Read, budget(100), 1);
         assert_eq!(
             (refused.remaining, refused.after),
             (None, Duration::from_millis(600))
@@ -151,16 +147,16 @@ mod tests {
         tokio::time::advance(Duration::from_millis(600)).await;
         assert!(
             limiter
-                .take_now(&caller(1), Class::Read, budget(100))
+                .take_now(&caller(1), Class::Read, budget(100), 1)
                 .is_allowed()
         );
         assert!(
             !limiter
-                .take_now(&caller(1), Class::Read, budget(100))
+                .take_now(&caller(1), Class::Read, budget(100), 1)
                 .is_allowed()
         );
         tokio::time::advance(Duration::from_mins(1)).await;
-        let full = limiter.take_now(&caller(1), Class::Read, budget(100));
+        let full = limiter.take_now(&caller(1), Class::Read, budget(100), 1);
         assert_eq!(full.remaining, Some(99));
     }
 
@@ -169,22 +165,22 @@ mod tests {
         let limiter = MemoryLimiter::default();
         assert!(
             limiter
-                .take_now(&caller(1), Class::Write, budget(1))
+                .take_now(&caller(1), Class::Write, budget(1), 1)
                 .is_allowed()
         );
         assert!(
             !limiter
-                .take_now(&caller(1), Class::Write, budget(1))
+                .take_now(&caller(1), Class::Write, budget(1), 1)
                 .is_allowed()
         );
         assert!(
             limiter
-                .take_now(&caller(2), Class::Write, budget(1))
+                .take_now(&caller(2), Class::Write, budget(1), 1)
                 .is_allowed()
         );
         assert!(
             limiter
-                .take_now(&caller(1), Class::Read, budget(1))
+                .take_now(&caller(1), Class::Read, budget(1), 1)
                 .is_allowed()
         );
     }
@@ -195,15 +191,24 @@ mod tests {
         for _ in 0..7 {
             assert!(
                 limiter
-                    .take_now(&caller(1), Class::Read, budget(7))
+                    .take_now(&caller(1), Class::Read, budget(7), 1)
                     .is_allowed()
             );
         }
         assert!(
             !limiter
-                .take_now(&caller(1), Class::Read, budget(7))
+                .take_now(&caller(1), Class::Read, budget(7), 1)
                 .is_allowed()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_passes_whole_or_costs_nothing() {
+        let limiter = MemoryLimiter::default();
+        let take = |count| limiter.take_now(&caller(1), Class::Read, budget(10), count);
+        assert_eq!(take(8).remaining, Some(2));
+        assert_eq!(take(3).remaining, None);
+        assert_eq!(take(2).remaining, Some(0));
     }
 
     #[test]

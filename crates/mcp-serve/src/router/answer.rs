@@ -9,14 +9,15 @@ use std::{
 
 use axum::body::Body;
 use http::{
-    HeaderName, HeaderValue, Response, StatusCode, Version,
-    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version,
+    header::{CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use serde_json::json;
 
 use crate::{
-    auth::AuthError,
+    auth::Principal,
+    gate::{self, RefusalNote},
     guard::Refusal,
     server::{Chunk, Exchange},
     telemetry::AccessLine,
@@ -35,7 +36,8 @@ pub(super) enum Shape {
 pub(super) struct Failure {
     status: StatusCode,
     message: Cow<'static, str>,
-    header: Option<(HeaderName, HeaderValue)>,
+    headers: Box<HeaderMap>,
+    note: Option<Box<RefusalNote>>,
 }
 
 impl Failure {
@@ -43,12 +45,13 @@ impl Failure {
         Self {
             status,
             message: message.into(),
-            header: None,
+            headers: Box::default(),
+            note: None,
         }
     }
 
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.headers.insert(name, value);
         self
     }
 
@@ -60,8 +63,9 @@ impl Failure {
 
     pub(super) fn into_response(self, shape: Shape) -> Response<Body> {
         let mut response = error_response(self.status, &self.message, shape);
-        if let Some((name, value)) = self.header {
-            response.headers_mut().insert(name, value);
+        response.headers_mut().extend(*self.headers);
+        if let Some(note) = self.note {
+            response.extensions_mut().insert(*note);
         }
         response
     }
@@ -74,32 +78,28 @@ impl From<Refusal> for Failure {
         } else {
             StatusCode::FORBIDDEN
         };
-        Self::new(status, refusal.message())
+        let mut failure = Self::new(status, refusal.message());
+        failure.note = Some(Box::new(RefusalNote {
+            principal: None,
+            action: None,
+            reason: refusal.reason(),
+        }));
+        failure
     }
 }
 
-impl From<AuthError> for Failure {
-    fn from(error: AuthError) -> Self {
-        match error {
-            AuthError::Unauthenticated { challenge, .. } => {
-                Self::new(StatusCode::UNAUTHORIZED, "authentication required")
-                    .with(WWW_AUTHENTICATE, challenge_value(challenge))
-            }
-            AuthError::Malformed {
-                message, challenge, ..
-            } => Self::new(StatusCode::BAD_REQUEST, message)
-                .with(WWW_AUTHENTICATE, challenge_value(challenge)),
-            AuthError::Unavailable => {
-                Self::unavailable("the credential cannot be checked at the moment")
-            }
-        }
+impl Failure {
+    /// What the gate refused to `principal`, as far as that is known.
+    pub(super) fn at_gate(refusal: &gate::Refusal, principal: Option<Principal>) -> Self {
+        let mut failure = Self::new(refusal.status(), refusal.message());
+        refusal.write(&mut failure.headers);
+        failure.note = Some(Box::new(RefusalNote {
+            principal,
+            action: None,
+            reason: refusal.reason(),
+        }));
+        failure
     }
-}
-
-/// A challenge that is no header value is a defect of the authenticator; the scheme alone is still
-/// an answer that clients understand.
-fn challenge_value(challenge: String) -> HeaderValue {
-    HeaderValue::try_from(challenge).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
 }
 
 /// An error of this status in the given shape.

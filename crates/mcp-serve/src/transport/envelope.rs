@@ -48,6 +48,26 @@ pub(super) enum Body {
     Batch(Vec<Result<Incoming, Malformed>>),
 }
 
+impl Body {
+    /// Whether it asks for anything that is answered.
+    pub(super) fn has_request(&self) -> bool {
+        match self {
+            Self::One(incoming) => matches!(incoming, Incoming::Request(_)),
+            Self::Batch(_) => true,
+        }
+    }
+}
+
+impl Incoming {
+    /// The id of a request.
+    pub(super) fn request_id(&self) -> Option<&RequestId> {
+        match self {
+            Self::Request(call) => Some(&call.id),
+            Self::Notification { .. } | Self::Answer { .. } => None,
+        }
+    }
+}
+
 /// A message that cannot be answered by a method: JSON-RPC error -32700 or -32600.
 #[derive(Debug)]
 pub(super) struct Malformed {

@@ -32,6 +32,7 @@ use super::{
 use crate::{
     auth::Principal,
     events::{Change, Received, Subscription},
+    gate::Gate,
     session::{Session, SessionId, SessionStore},
 };
 
@@ -45,6 +46,20 @@ where
     fn listener(&self, principal: &Principal) -> Option<Listener> {
         self.listeners
             .enter(principal, self.settings.listens_per_principal_max)
+    }
+
+    fn authority(&self, principal: &Principal) -> Authority {
+        Authority {
+            gate: self.gate.clone(),
+            principal: principal.clone(),
+        }
+    }
+
+    /// When a stream of `principal` ends: with its credential, or at its longest.
+    pub(super) fn ends(&self, principal: &Principal) -> Instant {
+        let longest = self.settings.listen_max;
+        let left = principal.left().map_or(longest, |left| left.min(longest));
+        Instant::now() + left
     }
 
     /// Answers `subscriptions/listen`.
@@ -113,7 +128,8 @@ where
             ready: VecDeque::from([event(&acknowledged)]),
             last_words: Some(event(&closed(id, &self.side.server))),
             keep_alive: self.settings.keep_alive,
-            ends: Instant::now() + self.settings.listen_max,
+            ends: self.ends(principal),
+            authority: self.authority(principal),
             token: self.lifecycle.soft.child_token(),
             gap: false,
             owed: false,
@@ -155,7 +171,8 @@ where
             ready: VecDeque::new(),
             last_words: None,
             keep_alive: self.settings.keep_alive,
-            ends: Instant::now() + self.settings.listen_max,
+            ends: self.ends(principal),
+            authority: self.authority(principal),
             token,
             gap: false,
             owed: false,
@@ -235,8 +252,21 @@ impl Uris {
     }
 }
 
+/// By whose leave a stream is open.
+struct Authority {
+    gate: Arc<Gate>,
+    principal: Principal,
+}
+
+impl Authority {
+    async fn holds(&self) -> bool {
+        self.gate.is_current(&self.principal).await
+    }
+}
+
 struct Tail {
     subscription: Box<dyn Subscription>,
+    authority: Authority,
     audience: Arc<str>,
     watch: Watch,
     /// `_meta` of every notification.
@@ -276,10 +306,15 @@ impl Tail {
                     () = tail.token.cancelled() => return tail.end(),
                     () = tokio::time::sleep_until(tail.ends) => return tail.end(),
                     received = tail.subscription.next() => match received {
-                        Some(received) => tail.hear(received).await?,
-                        None => return tail.end(),
+                        Some(received) if tail.authority.holds().await => {
+                            tail.hear(received).await?;
+                        }
+                        _ => return tail.end(),
                     },
                     () = tokio::time::sleep_until(silence) => {
+                        if !tail.authority.holds().await {
+                            return tail.end();
+                        }
                         // Keeps the session from idling away, and ends with it.
                         tail.uris().await?;
                         tail.ready.push_back(Bytes::from_static(b": keep-alive\n\n"));

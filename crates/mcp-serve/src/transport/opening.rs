@@ -127,6 +127,7 @@ where
                 let sse = Sse {
                     keep_alive: self.settings.keep_alive,
                     prime: false,
+                    ends: Some(self.ends(&principal)),
                     _guard: None,
                     first: None,
                 };

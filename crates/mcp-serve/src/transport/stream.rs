@@ -12,7 +12,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, Response, StatusCode, header};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::DropGuard;
 
 /// Notifications that wait for a reader who does not read are dropped beyond this, oldest first.
@@ -208,6 +208,8 @@ pub(super) struct Sse {
     pub(super) keep_alive: Duration,
     /// Whether the stream opens with an empty event that carries an id (2025-11-25).
     pub(super) prime: bool,
+    /// When the stream ends whatever is left to send: with the credential of who reads it.
+    pub(super) ends: Option<Instant>,
     /// Held for its drop, which comes with the body's.
     pub(super) _guard: Option<DropGuard>,
     /// A message that was already read.
@@ -234,7 +236,12 @@ pub(super) fn respond(reader: Reader, sse: Sse) -> Response<Body> {
                 let event = event(id.as_deref(), number, &frame.json);
                 return Some((chunk(event), Some((reader, sse, opening))));
             }
-            match tokio::time::timeout(sse.keep_alive, reader.next()).await {
+            let left = sse.ends.map(|ends| ends.duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return None;
+            }
+            let silence = left.map_or(sse.keep_alive, |left| left.min(sse.keep_alive));
+            match tokio::time::timeout(silence, reader.next()).await {
                 Err(_) => Some((chunk(": keep-alive\n\n"), Some((reader, sse, opening)))),
                 Ok(Step::Frame(number, frame)) => {
                     let event = event(id.as_deref(), number, &frame.json);

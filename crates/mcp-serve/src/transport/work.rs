@@ -298,6 +298,7 @@ pub(super) async fn deliver(
         Sse {
             keep_alive,
             prime,
+            ends: None,
             _guard: guard,
             first,
         },

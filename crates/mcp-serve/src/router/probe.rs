@@ -1,0 +1,67 @@
+//! The answers to probes: they cost nothing, and say more to whom is trusted.
+
+use axum::body::Body;
+use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW, request::Parts};
+use rmcp::ServerHandler;
+
+use super::{
+    Route, Router,
+    answer::{Failure, json_response},
+    preflight,
+};
+use crate::{
+    guard::{self, Cors},
+    health::{Answer, Health},
+};
+
+impl<H, F> Router<F>
+where
+    H: ServerHandler,
+    F: Fn() -> H + Send + Sync + 'static,
+{
+    pub(super) async fn probe(
+        &self,
+        route: &Route,
+        parts: &Parts,
+        cors: &mut Cors,
+    ) -> Result<Response<Body>, Failure> {
+        let trusted = guard::check_host(parts, &self.hosts).is_ok();
+        let origin = guard::check_origin(parts, &self.origins);
+        if trusted
+            && guard::is_preflight(parts)
+            && let Ok(allowed) = &origin
+        {
+            *cors = allowed.clone();
+            return Ok(preflight(parts));
+        }
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            return Err(
+                Failure::new(StatusCode::METHOD_NOT_ALLOWED, "probes are read with GET")
+                    .with(ALLOW, HeaderValue::from_static("GET, HEAD")),
+            );
+        }
+        if matches!(route, Route::Live) {
+            return Ok(health_response(&Health::live()));
+        }
+        let mut details = trusted;
+        match origin {
+            Ok(allowed) if trusted => *cors = allowed,
+            _ => details = false,
+        }
+        let details = details && self.authenticate(parts).await.is_ok();
+        let answer = match route {
+            Route::Ready => self.health.ready(details).await,
+            _ => self.health.full(details).await,
+        };
+        Ok(health_response(&answer))
+    }
+}
+
+fn health_response(answer: &Answer) -> Response<Body> {
+    let status = if answer.ok {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    json_response(status, "application/json", &answer.body)
+}

@@ -72,6 +72,7 @@ impl Refusal {
         match self {
             Self::BadHost | Self::ForeignHost => "host",
             Self::BadOrigin | Self::ForeignOrigin => "origin",
+            Self::CrossSite => "cross_site",
         }
     }
 

@@ -12,6 +12,9 @@ use serde_json::Value;
 /// How many problems one answer names, so that it stays readable.
 const PROBLEMS_MAX: usize = 10;
 
+/// How long each of them may be.
+const PROBLEM_CHARS_MAX: usize = 300;
+
 /// How many compiled schemas are kept. A handler with more tools compiles some of them again.
 const KEPT_MAX: usize = 1024;
 
@@ -49,10 +52,11 @@ impl Schemas {
             .map(|error| {
                 let place = error.instance_path().to_string();
                 let rule = error.masked_with("the value").to_string();
-                match place.strip_prefix('/') {
+                let problem = match place.strip_prefix('/') {
                     Some(place) => format!("{}: {rule}", place.replace('/', ".")),
                     None => rule,
-                }
+                };
+                shortened(problem)
             })
             .collect();
         let problems = problems.join("; ");
@@ -92,6 +96,15 @@ impl Schemas {
         kept.insert(tool.name.to_string(), compiled);
         validator
     }
+}
+
+/// The beginning of a problem: it names members of the arguments, which may be many and long.
+fn shortened(mut problem: String) -> String {
+    if let Some((end, _)) = problem.char_indices().nth(PROBLEM_CHARS_MAX) {
+        problem.truncate(end);
+        problem.push('…');
+    }
+    problem
 }
 
 fn unusable() -> ErrorData {

@@ -6,6 +6,7 @@
     reason = "a test ends where something is wrong"
 )]
 
+mod attack;
 mod conformance;
 mod drain;
 mod edge;

@@ -9,8 +9,8 @@
 
 mod dispatch;
 mod modern;
-mod probe;
-mod sessions;
+pub(crate) mod probe;
+pub(crate) mod sessions;
 mod streams;
 mod subscriptions;
 

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 
 /// What became of a call of the tool `slow`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     Begun,
     Done,
     Dropped,
@@ -32,28 +32,28 @@ pub(super) enum Fate {
 
 /// The handler.
 #[derive(Clone)]
-pub(super) struct Probe {
+pub(crate) struct Probe {
     tools: Arc<Vec<Tool>>,
     fates: mpsc::UnboundedSender<Fate>,
 }
 
 /// A running server with a [`Probe`], and what it tells.
-pub(super) struct Running {
-    pub(super) server: TestServer,
-    pub(super) fates: mpsc::UnboundedReceiver<Fate>,
-    pub(super) events: Arc<MemoryEvents>,
+pub(crate) struct Running {
+    pub(crate) server: TestServer,
+    pub(crate) fates: mpsc::UnboundedReceiver<Fate>,
+    pub(crate) events: Arc<MemoryEvents>,
 }
 
 impl Running {
     /// The next fate; panics when none comes.
-    pub(super) async fn fate(&mut self) -> Fate {
+    pub(crate) async fn fate(&mut self) -> Fate {
         let next = tokio::time::timeout(super::SOON, self.fates.recv());
         next.await
             .expect("something became of the call")
             .expect("the server runs")
     }
 
-    pub(super) fn publish(&self, change: Change) {
+    pub(crate) fn publish(&self, change: Change) {
         self.events.publish(Event {
             audience: None,
             change,
@@ -62,12 +62,21 @@ impl Running {
 }
 
 /// Starts a server with a short keep-alive.
-pub(super) async fn start() -> Running {
+pub(crate) async fn start() -> Running {
     start_with(|_| {}).await
 }
 
 /// Starts a server whose settings `adjust` changes.
-pub(super) async fn start_with(adjust: impl FnOnce(&mut Config)) -> Running {
+pub(crate) async fn start_with(adjust: impl FnOnce(&mut Config)) -> Running {
+    start_of(tools("https://schemas.example/text.json"), adjust).await
+}
+
+/// Starts a server whose tool `remote` has a schema that refers to `url`.
+pub(crate) async fn start_with_remote(url: &str) -> Running {
+    start_of(tools(url), |_| {}).await
+}
+
+async fn start_of(tools: Vec<Tool>, adjust: impl FnOnce(&mut Config)) -> Running {
     let (fates_in, fates) = mpsc::unbounded_channel();
     let events = Arc::new(MemoryEvents::default());
     let mut config = Config {
@@ -77,7 +86,7 @@ pub(super) async fn start_with(adjust: impl FnOnce(&mut Config)) -> Running {
     config.mcp.keep_alive = Duration::from_millis(200);
     adjust(&mut config);
     let probe = Probe {
-        tools: Arc::new(tools()),
+        tools: Arc::new(tools),
         fates: fates_in,
     };
     let server = TestServer::start(move || probe.clone(), axum::Router::new(), config).await;
@@ -88,7 +97,7 @@ pub(super) async fn start_with(adjust: impl FnOnce(&mut Config)) -> Running {
     }
 }
 
-fn tools() -> Vec<Tool> {
+fn tools(remote: &str) -> Vec<Tool> {
     let tool = |name: &'static str, properties: Value| {
         let schema = json!({
             "type": "object",
@@ -111,10 +120,7 @@ fn tools() -> Vec<Tool> {
         tool("panic", json!({})),
         tool("fail", json!({})),
         tool("away", json!({})),
-        tool(
-            "remote",
-            json!({"text": {"$ref": "https://schemas.example/text.json"}}),
-        ),
+        tool("remote", json!({"text": {"$ref": remote}})),
         tool(
             "region",
             json!({"region": {"type": "string", "x-mcp-header": "Region"}}),

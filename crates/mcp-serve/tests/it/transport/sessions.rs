@@ -32,11 +32,11 @@ impl Authenticator for ByName {
     }
 }
 
-fn named(config: &mut Config) {
+pub(crate) fn named(config: &mut Config) {
     config.authenticator = Arc::new(ByName);
 }
 
-async fn session_of(running: &Running, name: &str) -> Legacy {
+pub(crate) async fn session_of(running: &Running, name: &str) -> Legacy {
     let headers = vec![("Authorization".to_owned(), name.to_owned())];
     Legacy::initialize_with(running.server.addr(), "2025-11-25", json!({}), headers)
         .await
@@ -44,7 +44,7 @@ async fn session_of(running: &Running, name: &str) -> Legacy {
 }
 
 /// The status of a GET that opens no stream.
-pub(super) async fn get_status(legacy: &Legacy, address: SocketAddr) -> u16 {
+pub(crate) async fn get_status(legacy: &Legacy, address: SocketAddr) -> u16 {
     let headers = legacy.session_headers();
     let headers: Vec<_> = headers
         .iter()

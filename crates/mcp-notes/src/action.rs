@@ -8,7 +8,7 @@ use mcp_serve::{
 
 /// Something that can be done with notes. A tool and the REST operations that do the same share
 /// one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     /// Keep a new note.
     Create,

@@ -15,7 +15,6 @@ use notes::{Notes, StoreError, SystemClock};
 use crate::{
     config::Config,
     mcp::{self, NotesHandler},
-    operations,
     policy::NotesPolicy,
     rest, web,
 };
@@ -64,12 +63,14 @@ impl App {
             events.clone(),
             Arc::new(SystemClock),
             boundaries,
+            config.rules.clone(),
         );
         let rest = rest::Options {
             body_bytes_max: config.body_bytes_max.get(),
             cache: config.notes_cache,
+            rules: config.rules.clone(),
         };
-        let routes = rest::router(notes.clone(), rest).merge(web::router(&limits));
+        let routes = rest::router(notes.clone(), rest).merge(web::router(&limits, &config.rules));
         Ok(Self {
             notes,
             events,
@@ -110,7 +111,7 @@ impl App {
             authenticator: auth::authenticator(config).await?,
             sessions: Arc::new(MemorySessions::new(session_limits(config))),
             events: self.events.clone(),
-            policy: Arc::new(NotesPolicy),
+            policy: Arc::new(NotesPolicy::new(config.rules.clone())),
             checks: vec![Arc::new(StoreCheck(self.notes.clone()))],
             ..mcp_serve::Config::default()
         };
@@ -127,7 +128,8 @@ impl App {
         serve.mcp.server_requests = false;
         // The tools check everything that their schemas say, and tell more about it.
         serve.mcp.enforce_schemas = false;
-        serve.mcp.audience = Arc::new(operations::audience);
+        let isolation = config.rules.isolation;
+        serve.mcp.audience = Arc::new(move |principal| isolation.audience(principal));
         Ok(serve)
     }
 

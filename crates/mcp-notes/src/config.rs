@@ -18,6 +18,8 @@ use std::{
 
 use mcp_serve::config::{AllowedHosts, AllowedOrigins};
 
+use crate::rules::Rules;
+
 pub use read::{ConfigError, Loaded, Mistake, Origin, Vars};
 pub use report::{json, markdown, text};
 pub use table::{Group, SETTINGS, Setting};
@@ -49,6 +51,8 @@ pub struct Config {
     pub title_chars_max: NonZeroUsize,
     /// Longest content, in Unicode scalar values.
     pub content_chars_max: NonZeroUsize,
+    /// Whose notes a caller reaches, and what can be done with them.
+    pub rules: Rules,
     /// How long a REST client may show a note or a list without asking again.
     pub notes_cache: Duration,
     /// A session ends when it is not used for so long.
@@ -185,6 +189,7 @@ impl Default for Config {
             notes_store: StoreUrl("sqlite:data/notes.db".into()),
             title_chars_max: count(255),
             content_chars_max: count(10_000),
+            rules: Rules::default(),
             notes_cache: Duration::ZERO,
             session_ttl: seconds(3600),
             session_lifetime: seconds(24 * 3600),

@@ -32,6 +32,10 @@ pub enum Code {
     Conflict,
     /// There is already such a note.
     Exists,
+    /// This server changes no notes.
+    ReadOnly,
+    /// This server does not do this.
+    SwitchedOff,
     /// The notes cannot be reached or written now.
     Unavailable,
     /// Something failed that the caller can do nothing about.
@@ -46,6 +50,8 @@ impl Code {
             Self::NotFound => "not_found",
             Self::Conflict => "conflict",
             Self::Exists => "exists",
+            Self::ReadOnly => "read_only",
+            Self::SwitchedOff => "switched_off",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }
@@ -118,6 +124,8 @@ pub enum Kind {
     BadRequest,
     /// The body is JSON, but not a note this server keeps.
     Invalid,
+    /// This server does not do this, for nobody.
+    Forbidden,
     /// There is no such note, or nothing at this path.
     NotFound,
     /// The path knows other methods.
@@ -136,8 +144,9 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of their statuses.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::BadRequest,
+        Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::PreconditionFailed,
@@ -152,6 +161,7 @@ impl Kind {
     pub fn describe(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::BadRequest => (400, "bad-request", "The request cannot be understood"),
+            Self::Forbidden => (403, "forbidden", "This server does not allow it"),
             Self::NotFound => (404, "not-found", "There is no such thing"),
             Self::MethodNotAllowed => (405, "method-not-allowed", "The method is not allowed here"),
             Self::PreconditionFailed => {
@@ -288,6 +298,7 @@ impl Failure {
         let kind = match self.code {
             Code::Invalid if of_body => Kind::Invalid,
             Code::Invalid => Kind::BadRequest,
+            Code::ReadOnly | Code::SwitchedOff => Kind::Forbidden,
             Code::NotFound => Kind::NotFound,
             Code::Conflict => Kind::PreconditionFailed,
             Code::Unavailable => Kind::Unavailable,

@@ -9,5 +9,6 @@ pub mod mcp;
 pub mod operations;
 pub mod policy;
 pub mod rest;
+pub mod rules;
 pub mod web;
 pub mod wire;

@@ -24,7 +24,7 @@ use rmcp::{
     service::{RequestContext, SubscriptionContext},
 };
 
-use crate::{error_map::Failure, operations};
+use crate::{error_map::Failure, rules::Rules};
 
 use pipe::Listening;
 pub use prompts::Boundaries;
@@ -51,20 +51,23 @@ struct Inner {
     events: Arc<dyn Events>,
     clock: Arc<dyn Clock>,
     boundaries: Boundaries,
+    rules: Rules,
     tools: tools::Toolbox,
     prompts: Vec<Prompt>,
 }
 
 impl NotesHandler {
     /// A handler for `notes`, whose changes are published on `events`. The weekly review looks back
-    /// from the time of `clock`; `boundaries` delimit note text in prompts.
+    /// from the time of `clock`; `boundaries` delimit note text in prompts; `rules` say whose notes
+    /// a caller reaches and which tools there are.
     pub fn new(
         notes: Notes,
         events: Arc<dyn Events>,
         clock: Arc<dyn Clock>,
         boundaries: Boundaries,
+        rules: Rules,
     ) -> Self {
-        let tools = tools::Toolbox::new(notes.limits());
+        let tools = tools::Toolbox::new(notes.limits(), &rules);
         let prompts = prompts::list();
         Self {
             inner: Arc::new(Inner {
@@ -72,18 +75,20 @@ impl NotesHandler {
                 events,
                 clock,
                 boundaries,
+                rules,
                 tools,
                 prompts,
             }),
         }
     }
-}
 
-/// On whose behalf a request is done. Over stdio there is no HTTP request and no principal.
-fn caller(extensions: &Extensions) -> Result<Caller, ErrorData> {
-    let parts = extensions.get::<Parts>();
-    let principal = parts.and_then(|parts| parts.extensions.get::<Principal>());
-    operations::caller(principal).map_err(Failure::into_rpc_error)
+    /// On whose behalf a request is done. Over stdio there is no HTTP request and no principal.
+    fn caller(&self, extensions: &Extensions) -> Result<Caller, ErrorData> {
+        let parts = extensions.get::<Parts>();
+        let principal = parts.and_then(|parts| parts.extensions.get::<Principal>());
+        let caller = self.inner.rules.isolation.caller(principal);
+        caller.map_err(Failure::into_rpc_error)
+    }
 }
 
 /// Whether the client speaks revision 2026-07-28 or a later one, which have cache hints.
@@ -171,7 +176,7 @@ impl ServerHandler for NotesHandler {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let caller = caller(&context.extensions)?;
+        let caller = self.caller(&context.extensions)?;
         let arguments = request.arguments.unwrap_or_default();
         let result = self
             .inner
@@ -201,7 +206,7 @@ impl ServerHandler for NotesHandler {
         request: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        let caller = caller(&context.extensions)?;
+        let caller = self.caller(&context.extensions)?;
         self.inner
             .get_prompt(&caller.owner, request)
             .await
@@ -213,7 +218,7 @@ impl ServerHandler for NotesHandler {
         request: CompleteRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        let caller = caller(&context.extensions)?;
+        let caller = self.caller(&context.extensions)?;
         completion::complete(&self.inner.notes, &caller.owner, &request).await
     }
 
@@ -222,7 +227,7 @@ impl ServerHandler for NotesHandler {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let caller = caller(&context.extensions)?;
+        let caller = self.caller(&context.extensions)?;
         let cursor = request.and_then(|request| request.cursor);
         let result = resources::list(&self.inner.notes, &caller.owner, cursor).await?;
         Ok(if is_modern(&context) {
@@ -253,7 +258,7 @@ impl ServerHandler for NotesHandler {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let caller = caller(&context.extensions)?;
+        let caller = self.caller(&context.extensions)?;
         let result = resources::read(&self.inner.notes, &caller.owner, &request.uri).await?;
         let result = if is_modern(&context) {
             result.with_ttl_ms(0).with_cache_scope(CacheScope::Private)
@@ -271,7 +276,7 @@ impl ServerHandler for NotesHandler {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let caller = caller(&context.request_context().extensions)?;
+        let caller = self.caller(&context.request_context().extensions)?;
         let listening = context.request_context().extensions.get::<Listening>();
         let subscription = listening.and_then(Listening::take);
         let subscription = subscription.unwrap_or_else(|| self.inner.events.subscribe());
@@ -284,7 +289,7 @@ impl ServerHandler for NotesHandler {
         request: SubscribeRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        let caller = caller(&context.extensions)?;
+        let caller = self.caller(&context.extensions)?;
         resources::exists(&self.inner.notes, &caller.owner, &request.uri).await
     }
 

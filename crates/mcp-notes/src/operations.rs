@@ -1,43 +1,17 @@
 //! What can be done with notes, from wire shapes to wire shapes: the one implementation behind the
 //! MCP tools and the REST API.
 
-use mcp_serve::auth::Principal;
 use notes::{
-    Author, Caller, Limits, ListQuery, NoteId, Notes, Owner, SearchQuery, Tag, Timestamp,
+    Caller, Limits, ListQuery, NoteId, Notes, SearchQuery, Tag, Timestamp,
     query::PAGE_ITEMS_DEFAULT,
 };
 
 use crate::{
-    error_map::{Code, Failure},
+    error_map::Failure,
     wire::{
         Flaw, ListNotes, NewNote, NoteDeleted, NoteHits, NoteList, NotePatch, NoteView, SearchNotes,
     },
 };
-
-/// The owner of all notes when nobody is asked who they are.
-const SHARED_OWNER: &str = "shared";
-
-/// On whose behalf a request is done: the one place where a [`Principal`] becomes an [`Owner`].
-/// Without one (over stdio) and for [`Principal::anonymous`] it is one shared owner.
-pub fn caller(principal: Option<&Principal>) -> Result<Caller, Failure> {
-    let anonymous = Principal::anonymous();
-    let principal = principal.unwrap_or(&anonymous);
-    let owner = if *principal == anonymous {
-        SHARED_OWNER
-    } else {
-        principal.key()
-    };
-    let wrong = |_| Failure::new(Code::Internal, "internal error");
-    Ok(Caller {
-        owner: Owner::parse(owner).map_err(wrong)?,
-        author: Author::parse(principal.key()).map_err(wrong)?,
-    })
-}
-
-/// The audience of the change events that `principal` may hear: the name of the owner.
-pub fn audience(principal: &Principal) -> std::sync::Arc<str> {
-    caller(Some(principal)).map_or_else(|_| principal.key().into(), |c| c.owner.as_str().into())
-}
 
 /// Keeps a new note.
 pub async fn create(notes: &Notes, caller: &Caller, new: NewNote) -> Result<NoteView, Failure> {

@@ -16,12 +16,29 @@ use serde_json::Value;
 
 use crate::{
     action::{ADMIN, Action, DELETE, READ, READS, SEARCHES, WRITE},
-    rest, web,
+    rest,
+    rules::Rules,
+    web,
 };
 
 /// The policy of the notes server.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NotesPolicy;
+#[derive(Clone, Debug, Default)]
+pub struct NotesPolicy {
+    rules: Rules,
+}
+
+impl NotesPolicy {
+    /// The policy of a server with these rules. What they allow to nobody needs no scope: no
+    /// credential would help.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules }
+    }
+
+    fn of(&self, action: Option<Action>) -> Demand {
+        let allowed = action.filter(|action| self.rules.allow(*action));
+        allowed.map_or(KNOWN, Action::demand)
+    }
+}
 
 /// What is the same for everybody and shows no note.
 const KNOWN: Demand = Demand {
@@ -38,10 +55,10 @@ const PUBLIC: Demand = Demand {
 impl Policy for NotesPolicy {
     fn demand(&self, operation: Operation<'_>) -> Demand {
         match operation {
-            Operation::Mcp { method, params } => of_method(method, params),
+            Operation::Mcp { method, params } => self.of_method(method, params),
             Operation::McpStream => READS,
             Operation::McpEnd => KNOWN,
-            Operation::Http { method, path } => of_path(method, path),
+            Operation::Http { method, path } => self.of_path(method, path),
         }
     }
 
@@ -60,33 +77,35 @@ impl Policy for NotesPolicy {
     }
 }
 
-fn of_method(method: &str, params: &JsonObject) -> Demand {
-    match method {
-        "tools/call" => {
-            let name = params.get("name").and_then(Value::as_str);
-            // What is no tool is refused by the handler.
-            name.and_then(Action::of_tool).map_or(KNOWN, Action::demand)
+impl NotesPolicy {
+    fn of_method(&self, method: &str, params: &JsonObject) -> Demand {
+        match method {
+            "tools/call" => {
+                let name = params.get("name").and_then(Value::as_str);
+                // What is no tool is refused by the handler.
+                self.of(name.and_then(Action::of_tool))
+            }
+            "resources/list"
+            | "resources/read"
+            | "resources/subscribe"
+            | "resources/unsubscribe"
+            | "subscriptions/listen" => READS,
+            // Both look through all notes.
+            "prompts/get" | "completion/complete" => SEARCHES,
+            "initialize" => Demand {
+                class: Some(Class::Session),
+                ..KNOWN
+            },
+            _ => KNOWN,
         }
-        "resources/list"
-        | "resources/read"
-        | "resources/subscribe"
-        | "resources/unsubscribe"
-        | "subscriptions/listen" => READS,
-        // Both look through all notes.
-        "prompts/get" | "completion/complete" => SEARCHES,
-        "initialize" => Demand {
-            class: Some(Class::Session),
-            ..KNOWN
-        },
-        _ => KNOWN,
     }
-}
 
-fn of_path(method: &Method, path: &str) -> Demand {
-    if web::PATHS.contains(&path) {
-        return PUBLIC;
+    fn of_path(&self, method: &Method, path: &str) -> Demand {
+        if web::PATHS.contains(&path) {
+            return PUBLIC;
+        }
+        self.of(rest::action(method, path))
     }
-    rest::action(method, path).map_or(KNOWN, Action::demand)
 }
 
 #[cfg(test)]
@@ -104,12 +123,12 @@ mod tests {
 
     fn mcp(method: &str, params: &Value) -> Demand {
         let params = params.as_object().unwrap();
-        NotesPolicy.demand(Operation::Mcp { method, params })
+        NotesPolicy::default().demand(Operation::Mcp { method, params })
     }
 
     fn http(method: &str, path: &str) -> Demand {
         let method = &method.parse().unwrap();
-        NotesPolicy.demand(Operation::Http { method, path })
+        NotesPolicy::default().demand(Operation::Http { method, path })
     }
 
     fn takes(scope: &'static [&'static str], class: Class) -> Demand {
@@ -176,7 +195,7 @@ mod tests {
         for method in ["prompts/get", "completion/complete"] {
             assert_eq!(mcp(method, &none), SEARCHES, "{method}");
         }
-        assert_eq!(NotesPolicy.demand(Operation::McpStream), READS);
+        assert_eq!(NotesPolicy::default().demand(Operation::McpStream), READS);
         for method in [
             "server/discover",
             "ping",
@@ -218,7 +237,9 @@ mod tests {
         let included: Vec<(&str, &str)> = all
             .iter()
             .flat_map(|granted| all.map(|needed| (*granted, needed)))
-            .filter(|(granted, needed)| granted != needed && NotesPolicy.implies(granted, needed))
+            .filter(|(granted, needed)| {
+                granted != needed && NotesPolicy::default().implies(granted, needed)
+            })
             .collect();
         assert_eq!(
             included,

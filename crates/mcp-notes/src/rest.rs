@@ -21,11 +21,12 @@ use notes::Notes;
 use self::{
     answer::Refusal,
     call::{Call, Payload},
-    table::{Endpoint, OPERATIONS},
+    table::{Endpoint, OPERATIONS, Operation},
 };
 use crate::{
     action::Action,
     error_map::{Failure, Kind, Problem},
+    rules::Rules,
     wire::{ListNotes, NewNote, NotePatch, SearchNotes, Shape, input_schema},
 };
 
@@ -49,18 +50,21 @@ pub(crate) const fn operations() -> usize {
 }
 
 /// How the REST API behaves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Largest request body, in bytes; more is 413.
     pub body_bytes_max: usize,
     /// How long a client may show a note or a list without asking again, in whole seconds. With
     /// zero it asks every time, and is told cheaply when nothing has changed.
     pub cache: Duration,
+    /// Whose notes a caller reaches, and what can be done with them.
+    pub rules: Rules,
 }
 
 /// What every handler works with.
 struct Rest {
     notes: Notes,
+    rules: Rules,
     body_bytes_max: usize,
     cache_control: HeaderValue,
     new_note: Shape,
@@ -79,6 +83,7 @@ pub fn router(notes: Notes, options: Options) -> Router {
     };
     let rest = Arc::new(Rest {
         notes,
+        rules: options.rules,
         body_bytes_max: options.body_bytes_max,
         cache_control,
         new_note: input_schema::<NewNote>(&limits),
@@ -90,7 +95,7 @@ pub fn router(notes: Notes, options: Options) -> Router {
     for mount in MOUNTS {
         for operation in OPERATIONS {
             let path = format!("{mount}{}", operation.path);
-            router = router.route(&path, endpoint(operation.endpoint));
+            router = router.route(&path, endpoint(operation));
         }
         let beside = any(|request: Request| async move { nothing_here(&request) });
         for path in ["/", "/{id}/", "/{id}/{*rest}"] {
@@ -103,37 +108,48 @@ pub fn router(notes: Notes, options: Options) -> Router {
 }
 
 /// The handler of one operation.
-fn endpoint(endpoint: Endpoint) -> MethodRouter<Arc<Rest>> {
-    match endpoint {
-        Endpoint::List => run(MethodFilter::GET, handlers::list),
-        Endpoint::Create => run(MethodFilter::POST, handlers::create),
-        Endpoint::Search => run(MethodFilter::GET, handlers::search),
-        Endpoint::Get => run(MethodFilter::GET, handlers::get),
-        Endpoint::Replace => run(MethodFilter::PUT, handlers::replace),
-        Endpoint::Patch => run(MethodFilter::PATCH, handlers::patch),
-        Endpoint::Delete => run(MethodFilter::DELETE, handlers::delete),
+fn endpoint(operation: &'static Operation) -> MethodRouter<Arc<Rest>> {
+    let run = Run(operation.action);
+    match operation.endpoint {
+        Endpoint::List => run.with(MethodFilter::GET, handlers::list),
+        Endpoint::Create => run.with(MethodFilter::POST, handlers::create),
+        Endpoint::Search => run.with(MethodFilter::GET, handlers::search),
+        Endpoint::Get => run.with(MethodFilter::GET, handlers::get),
+        Endpoint::Replace => run.with(MethodFilter::PUT, handlers::replace),
+        Endpoint::Patch => run.with(MethodFilter::PATCH, handlers::patch),
+        Endpoint::Delete => run.with(MethodFilter::DELETE, handlers::delete),
     }
 }
 
-fn run<H, F>(method: MethodFilter, handler: H) -> MethodRouter<Arc<Rest>>
-where
-    H: Fn(Arc<Rest>, Call, Payload) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<Response, Refusal>> + Send + 'static,
-{
-    on(
-        method,
-        move |State(rest): State<Arc<Rest>>, request: Request| {
-            let handler = handler.clone();
-            async move {
-                let instance = request.uri().path().to_owned();
-                let outcome = match Call::read(&rest, request).await {
-                    Ok((call, payload)) => handler(rest, call, payload).await,
-                    Err(refusal) => Err(refusal),
-                };
-                outcome.unwrap_or_else(|refusal| refusal.into_response(&instance))
+/// What is done where a request is for this action.
+struct Run(Action);
+
+impl Run {
+    fn with<H, F>(self, method: MethodFilter, handler: H) -> MethodRouter<Arc<Rest>>
+    where
+        H: Fn(Arc<Rest>, Call, Payload) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Response, Refusal>> + Send + 'static,
+    {
+        let Self(action) = self;
+        let run = async move |rest: Arc<Rest>, request: Request| {
+            if let Some(failure) = rest.rules.refusal(action) {
+                return Err(failure.into());
             }
-        },
-    )
+            let (call, payload) = Call::read(&rest, request).await?;
+            handler(rest, call, payload).await
+        };
+        on(
+            method,
+            move |State(rest): State<Arc<Rest>>, request: Request| {
+                let run = run.clone();
+                async move {
+                    let instance = request.uri().path().to_owned();
+                    let outcome = run(rest, request).await;
+                    outcome.unwrap_or_else(|refusal: Refusal| refusal.into_response(&instance))
+                }
+            },
+        )
+    }
 }
 
 async fn method_not_allowed(request: Request) -> Response {

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     error_map::{DOCS_PATH, Kind, Problem},
     rest::{self, refuse},
+    rules::Rules,
 };
 
 /// Where the OpenAPI document is.
@@ -19,10 +20,10 @@ pub const OPENAPI_PATH: &str = "/api/v1/openapi.json";
 /// Every page. They are the same for everybody and hold no notes.
 pub const PATHS: [&str; 2] = [OPENAPI_PATH, DOCS_PATH];
 
-/// The OpenAPI document and the page that shows it. Both are made once, and need no network and no
+/// The OpenAPI document, as far as `rules` allow it, and the page that shows it. Both are made once, and need no network and no
 /// script.
-pub fn router(limits: &Limits) -> Router {
-    let document = rest::document(limits);
+pub fn router(limits: &Limits, rules: &Rules) -> Router {
+    let document = rest::document(limits, rules);
     let page = docs::page(&document);
     let policy = docs::policy();
     let json = Fixed::new("application/json", document.to_string().into(), None);

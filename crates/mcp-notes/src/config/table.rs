@@ -1,6 +1,7 @@
 //! The table of settings: one row each.
 
 mod auth;
+mod rules;
 
 use super::{
     Config, Profile,
@@ -366,7 +367,15 @@ const LOGS: &[Setting] = &[
 ];
 
 /// Every setting there is, in the order of the documentation.
-pub const SETTINGS: &[&[Setting]] = &[SERVER, auth::AUTH, NOTES, SESSIONS, LIMITS, LOGS];
+pub const SETTINGS: &[&[Setting]] = &[
+    SERVER,
+    auth::AUTH,
+    NOTES,
+    rules::RULES,
+    SESSIONS,
+    LIMITS,
+    LOGS,
+];
 
 /// The rows one after another.
 pub(super) fn rows() -> impl Iterator<Item = &'static Setting> {

@@ -1,6 +1,7 @@
 //! From the text of a setting to a value that cannot be wrong, and back to text.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
     num::NonZeroUsize,
     path::PathBuf,
@@ -8,6 +9,8 @@ use std::{
 };
 
 use mcp_serve::config::{AllowedHosts, AllowedOrigins};
+
+use crate::{action::Action, rules::Isolation};
 
 use super::{AuthMode, LogFormat, LogLevel, Origins, Profile, StoreUrl};
 
@@ -132,6 +135,19 @@ pub(super) fn store(text: &str) -> Result<StoreUrl, Expected> {
     }
 }
 
+/// Actions, by the names of their tools, separated by commas.
+pub(super) fn actions(text: &str) -> Result<BTreeSet<Action>, Expected> {
+    let names = text
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
+    let actions: Option<_> = names.map(Action::of_tool).collect();
+    actions.ok_or_else(|| {
+        let known = Action::ALL.map(Action::tool).join(", ");
+        format!("tools separated by commas, each one of {known}")
+    })
+}
+
 /// One of a few words.
 pub(super) trait Word: Sized + Copy + PartialEq + 'static {
     /// Every word with what it means.
@@ -174,6 +190,15 @@ impl Word for AuthMode {
         ("token", Self::Token),
         ("oauth", Self::OAuth),
     ];
+}
+
+impl Word for Isolation {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("owner", Self::Owner), ("shared", Self::Shared)];
+}
+
+impl Word for bool {
+    const WORDS: &'static [(&'static str, Self)] = &[("true", true), ("false", false)];
 }
 
 impl Word for LogLevel {

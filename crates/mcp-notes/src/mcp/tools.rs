@@ -15,6 +15,7 @@ use crate::{
     action::Action,
     error_map::{Code, Failure},
     operations,
+    rules::Rules,
     wire::{
         DeleteNote, Flaw, GetNote, ListNotes, NewNote, NoteDeleted, NoteHits, NoteList, NotePatch,
         NoteView, SearchNotes, UpdateNote, input_schema, output_schema, read,
@@ -23,13 +24,15 @@ use crate::{
 
 /// The tools, described once for the life of the server.
 pub(super) struct Toolbox {
+    rules: Rules,
     tools: Vec<(Action, Tool)>,
 }
 
 impl Toolbox {
-    /// The tools for notes with these limits, in the order in which they are listed.
-    pub(super) fn new(limits: &Limits) -> Self {
-        let tools = vec![
+    /// The tools for notes with these limits that `rules` allow, in the order in which they are
+    /// listed.
+    pub(super) fn new(limits: &Limits, rules: &Rules) -> Self {
+        let mut tools = vec![
             create_note(limits),
             get_note(limits),
             list_notes(limits),
@@ -37,7 +40,9 @@ impl Toolbox {
             update_note(limits),
             delete_note(limits),
         ];
-        Self { tools }
+        tools.retain(|(action, _)| rules.allow(*action));
+        let rules = rules.clone();
+        Self { rules, tools }
     }
 
     pub(super) fn list(&self) -> Vec<Tool> {
@@ -62,6 +67,10 @@ impl Toolbox {
         arguments: JsonObject,
     ) -> Result<CallToolResult, ErrorData> {
         let Some((action, tool)) = self.find(name) else {
+            let refusal = Action::of_tool(name).and_then(|action| self.rules.refusal(action));
+            if let Some(failure) = refusal {
+                return Ok(failure.into_tool_result());
+            }
             let names: Vec<&str> = self
                 .tools
                 .iter()

@@ -46,7 +46,8 @@ impl Call {
         rest: &Rest,
         mut request: Request,
     ) -> Result<(Self, Payload), Refusal> {
-        let caller = operations::caller(request.extensions().get::<Principal>())?;
+        let principal = request.extensions().get::<Principal>();
+        let caller = rest.rules.isolation.caller(principal)?;
         let unreadable = |what: &str| {
             Refusal::Problem(
                 Kind::BadRequest,

@@ -5,22 +5,23 @@ use serde_json::{Map, Value, json};
 
 use super::{
     handlers::{LIST_NAMES, SEARCH_NAMES},
-    table::{COMMON_PROBLEMS, OPERATIONS, Operation},
+    table::{COMMON_PROBLEMS, Endpoint, OPERATIONS, Operation},
 };
 use crate::{
     error_map::{Kind, Problem},
+    rules::Rules,
     wire::{ListNotes, SearchNotes, Shape, components, input_schema},
 };
 
-/// The document that describes the API for notes with these limits.
-pub fn document(limits: &Limits) -> Value {
+/// The document that describes the API for notes with these limits, as far as `rules` allow it.
+pub fn document(limits: &Limits, rules: &Rules) -> Value {
     let mut paths = Map::new();
-    for operation in OPERATIONS {
+    for operation in OPERATIONS.iter().filter(|it| rules.allow(it.action)) {
         let path = paths
             .entry(format!("/notes{}", operation.path))
             .or_insert_with(|| json!({}));
         if let Value::Object(path) = path {
-            path.insert(operation.method.to_owned(), describe(operation));
+            path.insert(operation.method.to_owned(), describe(operation, rules));
         }
     }
     json!({
@@ -46,7 +47,7 @@ pub fn document(limits: &Limits) -> Value {
     })
 }
 
-fn describe(operation: &Operation) -> Value {
+fn describe(operation: &Operation, rules: &Rules) -> Value {
     let reference = |kind: &str, name: &str| json!({"$ref": format!("#/components/{kind}/{name}")});
     let parameters: Vec<Value> = operation
         .parameters
@@ -70,7 +71,7 @@ fn describe(operation: &Operation) -> Value {
         answer["content"] = json!({"application/json": content});
     }
     if operation.id == "createNote" {
-        answer["links"] = links();
+        answer["links"] = links(rules);
     }
     responses.insert(success.status.to_string(), answer);
     if success.is_conditional {
@@ -106,14 +107,22 @@ fn describe(operation: &Operation) -> Value {
 }
 
 /// What can be done with a note that was created.
-fn links() -> Value {
-    let link = |operation: &str| json!({"operationId": operation, "parameters": {"id": "$response.body#/id"}});
-    json!({
-        "read": link("getNote"),
-        "replace": link("replaceNote"),
-        "change": link("patchNote"),
-        "delete": link("deleteNote"),
-    })
+fn links(rules: &Rules) -> Value {
+    let names = [
+        (Endpoint::Get, "read"),
+        (Endpoint::Replace, "replace"),
+        (Endpoint::Patch, "change"),
+        (Endpoint::Delete, "delete"),
+    ];
+    let mut links = Map::new();
+    for operation in OPERATIONS.iter().filter(|it| rules.allow(it.action)) {
+        if let Some((_, name)) = names.iter().find(|(it, _)| *it == operation.endpoint) {
+            let link =
+                json!({"operationId": operation.id, "parameters": {"id": "$response.body#/id"}});
+            links.insert((*name).to_owned(), link);
+        }
+    }
+    Value::Object(links)
 }
 
 fn header_name(component: &str) -> &str {
@@ -224,7 +233,8 @@ fn responses() -> Value {
     );
     for kind in Kind::ALL {
         let (status, _, title) = kind.describe();
-        if status == 405 {
+        // Those the server in front of all faces answers too are below.
+        if status == 405 || status == 403 {
             continue;
         }
         let mut response = json!({
@@ -268,7 +278,8 @@ const EDGE: [(u16, &str, &str, &str); 4] = [
     (
         403,
         "Forbidden",
-        "The host or the origin is not one that is served.",
+        "The host or the origin is not one that is served, the credential does not allow it, or \
+         this server allows it to nobody.",
         "this origin is not allowed",
     ),
     (
@@ -297,6 +308,7 @@ fn problem_example(kind: Kind) -> Value {
     let instance = format!("/api/v1/notes/{ID}");
     let detail = match kind {
         Kind::BadRequest => "limit is 500; it must be between 1 and 100",
+        Kind::Forbidden => "this server is read-only: its notes can be read, not changed",
         Kind::NotFound => "there is no note with this id; list or search the notes to find its id",
         Kind::MethodNotAllowed => "TRACE is not a method of this path; see Allow",
         Kind::PreconditionFailed => "the note is at version 4, not at version 3",

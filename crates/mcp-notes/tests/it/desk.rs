@@ -9,9 +9,13 @@ use axum::{
 use http::{HeaderMap, Method, Request, StatusCode};
 use mcp_notes::{
     mcp::{self, NotesHandler},
-    operations, rest, web,
+    policy::NotesPolicy,
+    rest,
+    rules::Rules,
+    web,
 };
 use mcp_serve::{
+    auth::{Anonymous, Authenticator},
     events::{Events, MemoryEvents},
     test_util::TestServer,
 };
@@ -31,11 +35,17 @@ pub(crate) struct Desk {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) handler: NotesHandler,
     pub(crate) routes: Router,
+    rules: Rules,
     events: Arc<dyn Events>,
 }
 
 impl Desk {
     pub(crate) async fn new() -> Self {
+        Self::with(Rules::default()).await
+    }
+
+    /// A server with these rules.
+    pub(crate) async fn with(rules: Rules) -> Self {
         let store = notes::open("sqlite::memory:").await.unwrap();
         let start: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
         let clock = Arc::new(ManualClock::new(start));
@@ -48,28 +58,45 @@ impl Desk {
                 mcp::announce(published.as_ref(), change);
             }));
         let boundaries = Arc::new(|| "boundary".to_owned());
-        let handler = NotesHandler::new(notes.clone(), events.clone(), clock.clone(), boundaries);
+        let handler = NotesHandler::new(
+            notes.clone(),
+            events.clone(),
+            clock.clone(),
+            boundaries,
+            rules.clone(),
+        );
         let options = rest::Options {
             body_bytes_max: BODY_BYTES_MAX,
             cache: Duration::default(),
+            rules: rules.clone(),
         };
-        let routes = rest::router(notes.clone(), options).merge(web::router(&Limits::default()));
+        let routes =
+            rest::router(notes.clone(), options).merge(web::router(&Limits::default(), &rules));
         Self {
             notes,
             clock,
             handler,
             routes,
+            rules,
             events,
         }
     }
 
-    /// The server with both faces, on a free port.
+    /// The server with both faces, on a free port, that asks nobody who they are.
     pub(crate) async fn serve(&self) -> TestServer {
+        self.serve_to(Arc::new(Anonymous)).await
+    }
+
+    /// The server with both faces, on a free port, for the callers that `authenticator` knows.
+    pub(crate) async fn serve_to(&self, authenticator: Arc<dyn Authenticator>) -> TestServer {
         let mut config = mcp_serve::Config {
+            authenticator,
+            policy: Arc::new(NotesPolicy::new(self.rules.clone())),
             events: self.events.clone(),
             ..mcp_serve::Config::default()
         };
-        config.mcp.audience = Arc::new(operations::audience);
+        let isolation = self.rules.isolation;
+        config.mcp.audience = Arc::new(move |principal| isolation.audience(principal));
         config.mcp.enforce_schemas = false;
         let handler = self.handler.clone();
         TestServer::start(move || handler.clone(), self.routes.clone(), config).await

@@ -318,7 +318,7 @@ fn escaped(text: &str) -> String {
 }
 
 async fn everything(notes: &Notes) -> Vec<Value> {
-    let Caller { owner, .. } = mcp_notes::operations::caller(None).unwrap();
+    let Caller { owner, .. } = mcp_notes::rules::Isolation::Owner.caller(None).unwrap();
     let query = notes::ListQuery {
         limit: 100,
         ..notes::ListQuery::default()

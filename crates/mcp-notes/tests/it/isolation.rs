@@ -15,7 +15,13 @@ use crate::{
 };
 
 const NOTES: &str = "/api/v1/notes";
+const JSON: (&str, &str) = ("content-type", "application/json");
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Header fields of a request.
+type Fields = &'static [(&'static str, &'static str)];
+/// Makes the parameters of a call about the note with an id.
+type Params = fn(&str) -> Value;
 
 async fn open(rules: Rules) -> (Desk, TestServer, Person, Person) {
     let desk = Desk::with(rules).await;
@@ -49,21 +55,20 @@ async fn a_note_of_somebody_else_is_as_missing_as_one_that_never_was() {
     let foreign = ann.write("secret title", "secret text", &["secret"]).await;
     let never = "note-9999";
 
-    let json = ("content-type", "application/json");
-    let requests: [(&str, &[(&str, &str)], &str); 9] = [
+    let requests: [(&str, Fields, &str); 9] = [
         ("GET", &[], ""),
         ("HEAD", &[], ""),
         ("GET", &[("if-none-match", "\"v1\"")], ""),
-        ("PUT", &[json], r#"{"title": "x", "content": "y"}"#),
+        ("PUT", &[JSON], r#"{"title": "x", "content": "y"}"#),
         (
             "PUT",
-            &[json, ("if-match", "\"v9\"")],
+            &[JSON, ("if-match", "\"v9\"")],
             r#"{"title": "x", "content": "y"}"#,
         ),
-        ("PATCH", &[json, ("if-match", "*")], r#"{"title": "x"}"#),
+        ("PATCH", &[JSON, ("if-match", "*")], r#"{"title": "x"}"#),
         (
             "PATCH",
-            &[json, ("if-none-match", "\"v1\"")],
+            &[JSON, ("if-none-match", "\"v1\"")],
             r#"{"title": "x"}"#,
         ),
         ("DELETE", &[("if-match", "\"v1\"")], ""),
@@ -79,7 +84,7 @@ async fn a_note_of_somebody_else_is_as_missing_as_one_that_never_was() {
         assert_eq!(theirs.0, 404, "{method} {headers:?}");
     }
 
-    let calls: [(&str, fn(&str) -> Value); 8] = [
+    let calls: [(&str, Params); 8] = [
         (
             "tools/call",
             |id| json!({"name": "get_note", "arguments": {"id": id}}),
@@ -246,7 +251,7 @@ async fn nobody_hears_of_what_somebody_else_does() {
     bob.tool("update_note", json!({"id": own, "title": "mine"}))
         .await;
     for stream in [&mut listening, &mut tail] {
-        let mut heard = vec![next_message(stream).await, next_message(stream).await];
+        let mut heard = [next_message(stream).await, next_message(stream).await];
         heard.sort_by_key(|message| message["method"].to_string());
         assert_eq!(heard[0]["method"], "notifications/resources/list_changed");
         assert_eq!(heard[1]["params"]["uri"], uris[1]);

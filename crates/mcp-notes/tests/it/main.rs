@@ -19,6 +19,7 @@ mod resources;
 mod rest;
 mod rules;
 mod schemathesis;
+mod scopes;
 mod stdio;
 mod tidy;
 mod tools;

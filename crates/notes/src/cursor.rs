@@ -2,7 +2,9 @@
 //!
 //! A cursor is complete in itself: a version, a digest of what was asked (owner, operation and
 //! filter) and a position among the notes. It opens nothing: the owner always comes with the
-//! request, and the digest only tells a cursor of another query from one of this.
+//! request, and the digest only tells a cursor of another query from one of this. There is no key,
+//! because there is nothing to protect: whoever forges a cursor moves about in its own notes, and
+//! nothing in a cursor comes from the notes of others.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +16,7 @@ use crate::note::{NoteId, Owner};
 use crate::query::ListQuery;
 use crate::store::{HitPosition, ListPosition};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const DIGEST_BYTES: usize = 8;
 
 /// What a cursor belongs to.
@@ -81,11 +83,11 @@ pub(crate) fn of_list(scope: &Scope, position: &ListPosition) -> String {
 }
 
 pub(crate) fn of_search(scope: &Scope, position: &HitPosition) -> String {
-    let rank = position.rank.to_be_bytes();
+    let left = position.left.to_be_bytes();
     encode(
         scope,
         &[
-            &rank,
+            &left,
             &micros(position.updated_at),
             position.id.as_str().as_bytes(),
         ],
@@ -100,14 +102,10 @@ pub(crate) fn to_list(scope: &Scope, cursor: &str) -> Result<ListPosition> {
 
 pub(crate) fn to_search(scope: &Scope, cursor: &str) -> Result<HitPosition> {
     let bytes = decode(scope, cursor)?;
-    let (rank, rest) = bytes.split_first_chunk().ok_or(Error::BadCursor)?;
-    let rank = f64::from_be_bytes(*rank);
-    if !rank.is_finite() {
-        return Err(Error::BadCursor);
-    }
+    let (left, rest) = bytes.split_first_chunk().ok_or(Error::BadCursor)?;
     let (updated_at, id) = time_and_id(rest)?;
     Ok(HitPosition {
-        rank,
+        left: u64::from_be_bytes(*left),
         updated_at,
         id,
     })
@@ -160,7 +158,7 @@ mod tests {
     fn a_position_survives_the_round_trip() {
         let scope = Scope::search(&owner("ann"), "text");
         let position = HitPosition {
-            rank: -1.25,
+            left: 20,
             updated_at: Timestamp::from_microsecond(1_700_000_000_123_456).unwrap(),
             id: NoteId::parse("note-1").unwrap(),
         };

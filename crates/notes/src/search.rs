@@ -19,7 +19,9 @@
 //! - The best match comes first: BM25, with title and tags counting more than content. Equal
 //!   matches are ordered by the time of change, newest first, then by id, descending. How rare a
 //!   word is and how long a text is usually are taken from all notes of the store, so the notes of
-//!   other owners can move the order of hits, and never decide what is found.
+//!   other owners can move the order of hits. They never decide what is found, and no answer and no
+//!   cursor holds the figures themselves; that the order of one's own notes can hint at how often a
+//!   word stands in the notes of others is known.
 
 mod snippet;
 mod tokens;

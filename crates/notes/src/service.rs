@@ -165,19 +165,18 @@ impl Notes {
             .store
             .search(owner, &parsed, after, query.limit)
             .await?;
-        let last = found.items.last().filter(|_| found.more);
-        let next_cursor = last.map(|(hit, rank)| {
+        let last = found.items.last().filter(|_| found.left > 0);
+        let next_cursor = last.map(|hit| {
             let Preview { updated_at, id, .. } = &hit.note;
             let position = HitPosition {
-                rank: *rank,
+                left: found.left,
                 updated_at: *updated_at,
                 id: id.clone(),
             };
             cursor::of_search(&scope, &position)
         });
-        let items = found.items.into_iter().map(|(hit, _)| hit).collect();
         Ok(Page {
-            items,
+            items: found.items,
             next_cursor,
             total: found.total,
         })

@@ -139,11 +139,14 @@ pub struct ListPosition {
 }
 
 /// A place among the hits of a search: after this note.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// How well the note matched is not part of it: every change of any note moves that a little, and
+/// it would tell how often a word stands in the notes of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HitPosition {
-    /// How well it matched; lower is better. Stores prefer what they find for the note now, because
-    /// every change of any note moves all ranks a little.
-    pub rank: f64,
+    /// How many hits came after this note. When it is gone or changed, the hits go on where as many
+    /// are left, which is exact as long as only notes of earlier pages went.
+    pub left: u64,
     /// When the note was changed.
     pub updated_at: Timestamp,
     /// Its id.
@@ -164,10 +167,10 @@ pub struct Listed {
 /// A page of a search.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// The hits with their ranks, in order.
-    pub items: Vec<(Hit, f64)>,
-    /// Whether there are more after them.
-    pub more: bool,
+    /// The hits, in order.
+    pub items: Vec<Hit>,
+    /// How many there are after them.
+    pub left: u64,
     /// How many there are on all pages, if known exactly.
     pub total: Option<u64>,
 }

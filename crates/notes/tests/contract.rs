@@ -6,6 +6,8 @@
     reason = "a law that does not hold ends its test"
 )]
 
+#[path = "contract/apart.rs"]
+mod apart;
 #[path = "contract/completing.rs"]
 mod completing;
 #[path = "contract/finding.rs"]
@@ -38,6 +40,9 @@ macro_rules! stores {
                 writes::concurrent_updates_without_a_version_all_count,
                 writes::an_owner_sees_only_its_own_notes,
                 writes::ids_are_unique_for_each_owner,
+                apart::what_an_owner_is_told_does_not_depend_on_others,
+                apart::a_conflict_with_a_note_of_somebody_else_shows_nothing,
+                apart::a_search_goes_on_when_the_note_at_the_end_of_its_page_is_gone,
                 writes::what_is_missing_is_not_found,
                 writes::time_never_runs_backwards_for_a_note,
                 writes::changes_are_told_once_in_order_and_after_the_fact,

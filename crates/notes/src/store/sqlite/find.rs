@@ -31,9 +31,10 @@ pub(super) fn search(
 
 /// The statement for a page of hits.
 ///
-/// All hits are ranked, since any change moves all ranks; the page then starts after the rank that
-/// the note at its end has now, or had when it is gone or changed. The index must be the outer
-/// table: a plain JOIN lets SQLite walk the notes and ask the index about each.
+/// All hits are ranked, since any change moves all ranks; the page then starts after the note at the
+/// end of the one before, or, when that is gone or changed, where as many are left as were then. The
+/// index must be the outer table: a plain JOIN lets SQLite walk the notes and ask the index about
+/// each.
 pub(super) fn index_sql() -> String {
     format!(
         "WITH hits AS MATERIALIZED (
@@ -41,17 +42,25 @@ pub(super) fn index_sql() -> String {
              FROM notes_fts CROSS JOIN notes AS n ON n.seq = notes_fts.rowid
              WHERE notes_fts MATCH :match AND n.owner = :owner
          ),
-         start (rank) AS (
-             SELECT coalesce(
-                 (SELECT rank FROM hits WHERE id = :id AND updated_at = :updated_at), :rank)
+         last AS (SELECT rank, updated_at, id FROM hits WHERE id = :id AND updated_at = :updated_at),
+         start AS (
+             SELECT * FROM last UNION ALL
+             SELECT * FROM (
+                 SELECT rank, updated_at, id FROM hits
+                 WHERE :id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM last)
+                     AND (SELECT count(*) FROM hits) > :left
+                 ORDER BY rank, updated_at DESC, id DESC LIMIT 1
+                 OFFSET max((SELECT count(*) FROM hits) - :left - 1, 0))
+         ),
+         after AS MATERIALIZED (
+             SELECT h.* FROM hits AS h LEFT JOIN start
+             WHERE start.id IS NULL OR h.rank > start.rank
+                OR (h.rank = start.rank AND (h.updated_at, h.id) < (start.updated_at, start.id))
          ),
          page AS (
-             SELECT h.seq, h.rank FROM hits AS h, start
-             WHERE :id IS NULL OR h.rank > start.rank
-                OR (h.rank = start.rank AND (h.updated_at, h.id) < (:updated_at, :id))
-             ORDER BY h.rank, h.updated_at DESC, h.id DESC LIMIT :limit
+             SELECT seq, rank FROM after ORDER BY rank, updated_at DESC, id DESC LIMIT :limit
          )
-         SELECT {PREVIEW_COLUMNS}, n.content, page.rank, (SELECT count(*) FROM hits)
+         SELECT {PREVIEW_COLUMNS}, n.content, (SELECT count(*) FROM hits), (SELECT count(*) FROM after)
          FROM page CROSS JOIN notes AS n ON n.seq = page.seq
          ORDER BY page.rank, n.updated_at DESC, n.id DESC"
     )
@@ -66,31 +75,32 @@ fn by_index(
     limit: u32,
 ) -> rusqlite::Result<Found> {
     let mut select = conn.prepare_cached(&index_sql())?;
-    let mut total = None;
+    let (mut total, mut remaining) = (None, 0);
     let rows = select.query_map(
         named_params! {
             ":match": match_expression(owner, terms),
             ":owner": owner.as_str(),
-            ":rank": after.map(|position| position.rank),
+            ":left": after.map_or(0, |position| i64::try_from(position.left).unwrap_or(i64::MAX)),
             ":updated_at": after.map(|position| position.updated_at.as_microsecond()),
             ":id": after.map(|position| position.id.as_str()),
-            ":limit": i64::from(limit) + 1,
+            ":limit": i64::from(limit),
         },
         |row| {
-            total = Some(row.get(10)?);
-            Ok((hit(row, query)?, row.get(9)?))
+            (total, remaining) = (Some(row.get(9)?), row.get(10)?);
+            hit(row, query)
         },
     )?;
     let items = rows.collect::<rusqlite::Result<Vec<_>>>()?;
     // Only a first page can be empty and still know the total.
     let total = total.or_else(|| after.is_none().then_some(0));
-    Ok(page(items, limit, total))
+    Ok(page(items, limit, remaining, total))
 }
 
-fn page(mut items: Vec<(Hit, f64)>, limit: u32, total: Option<u64>) -> Found {
-    let more = items.len() > limit as usize;
+/// A page of at most `limit` of the `remaining` hits.
+fn page(mut items: Vec<Hit>, limit: u32, remaining: u64, total: Option<u64>) -> Found {
     items.truncate(limit as usize);
-    Found { items, more, total }
+    let left = remaining.saturating_sub(items.len() as u64);
+    Found { items, left, total }
 }
 
 /// A hit from [`PREVIEW_COLUMNS`] and the content.
@@ -150,19 +160,20 @@ fn by_scan(
     let mut select = snapshot.prepare_cached(&sql)?;
     let mut rows = select.query(values.as_slice())?;
     let mut items = Vec::new();
-    let mut total = 0;
+    let (mut total, mut remaining) = (0, 0);
     while let Some(row) = rows.next()? {
         total += 1;
-        if items.len() <= limit as usize {
-            let note = read::preview(row)?;
-            let before_page = after.is_some_and(|position| {
-                (note.updated_at, &note.id) >= (position.updated_at, &position.id)
-            });
-            if !before_page {
-                items.push((hit(row, query)?, 0.0));
+        let note = read::preview(row)?;
+        let before_page = after.is_some_and(|position| {
+            (note.updated_at, &note.id) >= (position.updated_at, &position.id)
+        });
+        if !before_page {
+            remaining += 1;
+            if items.len() < limit as usize {
+                items.push(hit(row, query)?);
             }
         }
     }
     let all_seen = read::notes_of(&snapshot, owner)? <= u64::from(LITERAL_NOTES_MAX);
-    Ok(page(items, limit, all_seen.then_some(total)))
+    Ok(page(items, limit, remaining, all_seen.then_some(total)))
 }

@@ -10,7 +10,7 @@ use mcp_serve::{
     health::Check,
     session::{self, MemorySessions},
 };
-use notes::{Notes, StoreError, SystemClock};
+use notes::{AccessStore, Notes, Store, StoreError, SystemClock};
 
 use crate::{
     config::Config,
@@ -20,10 +20,12 @@ use crate::{
 };
 
 pub use auth::AuthSetupError;
+pub(crate) use auth::SCOPES;
 
 /// The notes of this process and the channel on which their changes travel.
 pub struct App {
     notes: Notes,
+    tokens: Arc<dyn AccessStore>,
     events: Arc<dyn Events>,
     handler: NotesHandler,
     routes: axum::Router,
@@ -38,15 +40,20 @@ pub struct OpenError {
     source: StoreError,
 }
 
+/// Opens the store that `config` names; it is made when there is none.
+pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
+    let opened = notes::open(config.notes_store.as_str()).await;
+    opened.map_err(|source| OpenError {
+        store: config.notes_store.clone(),
+        source,
+    })
+}
+
 impl App {
     /// Opens the store that `config` names; it is made when there is none.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
-        let store = notes::open(config.notes_store.as_str())
-            .await
-            .map_err(|source| OpenError {
-                store: config.notes_store.clone(),
-                source,
-            })?;
+        let store = open_store(config).await?;
+        let tokens: Arc<dyn AccessStore> = store.clone();
         let limits = notes::Limits {
             title_chars_max: config.title_chars_max.get(),
             content_chars_max: config.content_chars_max.get(),
@@ -73,6 +80,7 @@ impl App {
         let routes = rest::router(notes.clone(), rest).merge(web::router(&limits, &config.rules));
         Ok(Self {
             notes,
+            tokens,
             events,
             handler,
             routes,
@@ -108,7 +116,7 @@ impl App {
             version: env!("CARGO_PKG_VERSION").into(),
             allowed_hosts: config.allowed_hosts.clone(),
             allowed_origins: config.allowed_origins(),
-            authenticator: auth::authenticator(config).await?,
+            authenticator: auth::authenticator(config, &self.tokens).await?,
             sessions: Arc::new(MemorySessions::new(session_limits(config))),
             events: self.events.clone(),
             policy: Arc::new(NotesPolicy::new(config.rules.clone())),

@@ -4,6 +4,7 @@ mod config;
 mod healthcheck;
 mod serve;
 mod stdio;
+mod token;
 
 use std::{
     fmt::Display,
@@ -40,6 +41,8 @@ enum Command {
     Healthcheck,
     /// Shows every setting, its value and where it came from.
     Config(config::Args),
+    /// Makes, lists and revokes the tokens with which callers prove who they are.
+    Token(token::Args),
     /// Prints the version.
     Version,
 }
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Stdio => stdio::run(),
         Command::Healthcheck => healthcheck::run(),
         Command::Config(args) => config::run(&args),
+        Command::Token(args) => token::run(args),
         Command::Version => version(),
     };
     match done {

@@ -2,6 +2,7 @@
 
 mod bearer;
 mod principal;
+pub mod token;
 
 use async_trait::async_trait;
 use http::request::Parts;

@@ -17,6 +17,8 @@ pub mod query;
 
 pub mod search;
 
+pub mod access;
+
 pub mod error;
 
 pub mod clock;
@@ -25,6 +27,7 @@ mod cursor;
 
 pub mod store;
 
+pub use access::{AccessHash, AccessStore, AccessToken, TokenName};
 pub use clock::{Clock, Ids, SystemClock, UuidV7};
 pub use error::{Error, Problem, ProblemCode, Result, StoreError};
 pub use note::{Author, Content, Limits, NewNote, Note, NoteId, NotePatch, Owner, Title};

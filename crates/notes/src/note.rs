@@ -299,6 +299,10 @@ impl Owner {
         parse_name("owner", text).map(Self)
     }
 
+    pub(crate) fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::access::AccessStore;
 use crate::error::{Result, StoreError};
 use crate::note::{Author, Note, NoteId, NotePatch, Owner};
 use crate::query::{Completion, Hit, ListQuery, Preview, TagCount, TitleMatch};
@@ -44,13 +45,13 @@ pub async fn open(address: &str) -> Result<Arc<dyn Store>, StoreError> {
     }
 }
 
-/// Keeps notes. `tests/contract.rs` says what every store must do; [`crate::Notes`] is the way to
+/// Keeps notes, and the tokens of those who may reach them. `tests/contract.rs` says what every store must do; [`crate::Notes`] is the way to
 /// use one.
 ///
 /// Each write is atomic, and durable when it is answered. A write that has been accepted runs to
 /// its end even if its caller stops waiting.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: AccessStore {
     /// Adds someone to be told of every change, once it is durable and before it is answered, in
     /// order for each note. The listener must return at once: a store may call it where it writes.
     fn on_change(&self, listener: Listener);

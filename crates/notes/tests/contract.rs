@@ -6,6 +6,8 @@
     reason = "a law that does not hold ends its test"
 )]
 
+#[path = "contract/access.rs"]
+mod access;
 #[path = "contract/apart.rs"]
 mod apart;
 #[path = "contract/completing.rs"]
@@ -69,6 +71,11 @@ macro_rules! stores {
                 finding::snippets_show_the_match,
                 finding::symbols_are_found_by_scan_in_pages,
                 finding::only_an_empty_search_is_refused,
+                access::a_token_is_found_by_its_hash_and_by_its_id,
+                access::a_name_is_free_again_when_its_token_is_revoked,
+                access::a_token_is_revoked_once_by_id_or_by_name,
+                access::the_last_use_only_moves_on,
+                access::a_closed_store_knows_no_token,
                 properties::any_text_that_is_accepted_comes_back,
                 properties::any_search_is_answered_as_the_rules_say,
                 properties::any_sequence_of_operations_agrees_with_a_model,

@@ -8,7 +8,7 @@ use mcp_serve::{
 use super::{Failure, runtime, start_logs};
 use crate::{
     app::{App, causes},
-    config::{Config, LogLevel},
+    config::{Config, ConfigError, LogLevel},
 };
 
 pub(super) fn run() -> Result<(), Failure> {
@@ -28,7 +28,7 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
         .map_err(Failure::failed)?;
     let handler = app.handler().clone();
     let factory = move || handler.clone();
-    let serve_config = app.serve_config(config).await.map_err(Failure::failed)?;
+    let serve_config = app.serve_config(config).await.map_err(ConfigError::from)?;
     let served = mcp_serve::serve(factory, app.routes(), serve_config).await;
     let closed = app.close().await;
     served.map_err(|error| match &error {

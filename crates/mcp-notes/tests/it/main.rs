@@ -22,4 +22,5 @@ mod schemathesis;
 mod scopes;
 mod stdio;
 mod tidy;
+mod tokens;
 mod tools;

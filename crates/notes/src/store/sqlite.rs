@@ -10,6 +10,7 @@ mod readers;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod write;
 mod writer;
 

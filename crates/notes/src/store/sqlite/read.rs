@@ -80,7 +80,8 @@ fn tags_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Tags> {
     ))
 }
 
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+/// A time, in microseconds.
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     let micros = row.get(column)?;
     Timestamp::from_microsecond(micros)
         .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, micros))

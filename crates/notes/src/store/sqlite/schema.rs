@@ -13,7 +13,10 @@ use super::Options;
 use crate::error::StoreError;
 
 /// The migrations in order; the schema version is how many have been applied. Only added to.
-const MIGRATIONS: &[&str] = &[include_str!("0001_notes.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("0001_notes.sql"),
+    include_str!("0002_tokens.sql"),
+];
 
 /// Marks the file as a database of notes: "MCPN".
 const APPLICATION_ID: i64 = 0x4D43_504E;

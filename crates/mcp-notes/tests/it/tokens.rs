@@ -135,7 +135,9 @@ async fn revocation_is_felt_while_the_server_runs_and_ends_its_streams() {
     modern.headers.push(bearer(&token));
     let wanted = json!({ "notifications": { "resourcesListChanged": true } });
     let mut listen = modern.open("subscriptions/listen", wanted).await.unwrap();
-    assert!(matches!(listen.next_event(PATIENCE).await, Next::Event(_)));
+    for stream in [&mut get, &mut listen] {
+        assert!(matches!(stream.next_event(PATIENCE).await, Next::Event(_)));
+    }
     assert_eq!(
         get.next_event(Duration::from_millis(2500)).await,
         Next::Silence
@@ -336,4 +338,25 @@ async fn what_a_token_cannot_be_is_refused() {
     let listed = list(folder.path()).await;
     assert_eq!(listed[0]["id"], id);
     assert!(listed[0]["revoked_at"].is_string() && listed[1]["revoked_at"].is_null());
+}
+
+#[tokio::test]
+async fn the_commands_in_the_readme_work() {
+    let folder = tempdir().unwrap();
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let commands: Vec<Vec<_>> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("mcp-notes token "))
+        .map(|rest| rest.split_whitespace().collect())
+        .collect();
+    assert!(commands.len() >= 4, "{commands:?}");
+    for command in commands {
+        let args = [&["token"], &command[..]].concat();
+        let done = run(folder.path(), &args, &[MODE]).await;
+        assert_eq!(done.status.code(), Some(0), "{args:?} {}", stderr(&done));
+    }
+    let names = list(folder.path()).await;
+    let revoked: Vec<_> = names.iter().map(|t| !t["revoked_at"].is_null()).collect();
+    assert_eq!(revoked, [false, true]);
 }

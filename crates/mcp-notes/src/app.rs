@@ -109,6 +109,7 @@ impl App {
 
     /// What the server is told.
     pub async fn serve_config(&self, config: &Config) -> Result<mcp_serve::Config, AuthSetupError> {
+        let policy = NotesPolicy::new(config.rules.clone());
         let mut serve = mcp_serve::Config {
             listen: SocketAddr::new(config.host, config.port),
             health_path: config.health_check_path.clone(),
@@ -116,10 +117,10 @@ impl App {
             version: env!("CARGO_PKG_VERSION").into(),
             allowed_hosts: config.allowed_hosts.clone(),
             allowed_origins: config.allowed_origins(),
-            authenticator: auth::authenticator(config, &self.tokens).await?,
+            authenticator: auth::authenticator(config, &policy, &self.tokens).await?,
             sessions: Arc::new(MemorySessions::new(session_limits(config))),
             events: self.events.clone(),
-            policy: Arc::new(NotesPolicy::new(config.rules.clone())),
+            policy: Arc::new(policy),
             checks: vec![Arc::new(StoreCheck(self.notes.clone()))],
             ..mcp_serve::Config::default()
         };

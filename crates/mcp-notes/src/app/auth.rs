@@ -64,6 +64,7 @@ impl From<AuthSetupError> for ConfigError {
 /// What tells the callers of the server apart.
 pub(super) async fn authenticator(
     config: &Config,
+    policy: &NotesPolicy,
     store: &Arc<dyn AccessStore>,
 ) -> Result<Arc<dyn Authenticator>, AuthSetupError> {
     match config.auth_mode {
@@ -71,7 +72,7 @@ pub(super) async fn authenticator(
         AuthMode::Token => {
             let source = token_source(config, store).await?;
             let realm = env!("CARGO_PKG_NAME");
-            let basic_scopes = NotesPolicy.basic_scopes();
+            let basic_scopes = policy.basic_scopes();
             Ok(Arc::new(Tokens::new(source, realm, basic_scopes)))
         }
         mode @ AuthMode::OAuth => Err(AuthSetupError::NotBuilt(mode)),

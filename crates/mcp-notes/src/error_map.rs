@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::wire::{Flaw, NoteView};
+use crate::wire::{FLAWS_MAX, Flaw, NoteView};
 
 /// A failure as callers may see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,8 +207,9 @@ impl Failure {
         }
     }
 
-    /// Input with these flaws.
-    pub fn invalid(problems: Vec<Flaw>) -> Self {
+    /// Input with these flaws, of which the first [`FLAWS_MAX`] are named.
+    pub fn invalid(mut problems: Vec<Flaw>) -> Self {
+        problems.truncate(FLAWS_MAX);
         let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
         Self {
             problems,

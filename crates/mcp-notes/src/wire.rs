@@ -9,7 +9,7 @@ use notes::{Hit, Note, Page, Preview};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use read::{Flaw, read};
+pub use read::{FLAWS_MAX, Flaw, read};
 pub use schema::{Shape, components, input_schema, output_schema};
 
 /// What a new note is made of, or what replaces one.

@@ -21,7 +21,7 @@ use super::{Rest, answer::Refusal};
 use crate::{
     error_map::{Failure, Kind},
     operations,
-    wire::{Flaw, Shape, read},
+    wire::{FLAWS_MAX, Flaw, Shape, read},
 };
 
 /// A request whose head is read.
@@ -112,6 +112,9 @@ impl Call {
         let mut object = Map::new();
         let mut flaws = Vec::new();
         for (name, text) in &self.query {
+            if flaws.len() >= FLAWS_MAX {
+                break;
+            }
             let field = names.field(name);
             let Some(property) = names.shown(schema, name) else {
                 flaws.push(Flaw::unknown(name, names.all(schema).into_iter()));

@@ -64,8 +64,12 @@ impl From<notes::Problem> for Flaw {
 /// The longest name of an unknown field that is repeated to its sender.
 const NAME_CHARS_MAX: usize = 64;
 
+/// The most flaws that are named at once. Nobody reads more, and a small request must not have a
+/// large answer.
+pub const FLAWS_MAX: usize = 50;
+
 /// Reads `value` as `T`, whose input schema is `schema`; or names every unknown, missing and
-/// mistyped field. No flaw repeats a value.
+/// mistyped field, up to [`FLAWS_MAX`]. No flaw repeats a value.
 pub fn read<'v, T: Deserialize<'v>>(value: &'v Value, schema: &Shape) -> Result<T, Vec<Flaw>> {
     T::deserialize(value).map_err(|_| {
         let flaws = flaws(value, schema);
@@ -98,6 +102,9 @@ fn flaws(value: &Value, schema: &Shape) -> Vec<Flaw> {
         }
     }
     for (name, value) in given {
+        if flaws.len() >= FLAWS_MAX {
+            break;
+        }
         match known.get(name).and_then(Value::as_object) {
             Some(schema) => check_type(name, value, schema, &mut flaws),
             None => flaws.push(Flaw::unknown(name, known.keys().map(String::as_str))),
@@ -130,6 +137,9 @@ fn check_type(name: &str, value: &Value, schema: &Shape, flaws: &mut Vec<Flaw>) 
     let items = schema.get("items").and_then(Value::as_object);
     if let (Value::Array(values), Some(items)) = (value, items) {
         for (index, value) in values.iter().enumerate() {
+            if flaws.len() >= FLAWS_MAX {
+                break;
+            }
             check_type(&format!("{name}[{index}]"), value, items, flaws);
         }
     }

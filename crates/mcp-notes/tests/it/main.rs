@@ -7,6 +7,7 @@
     reason = "a test ends where something is wrong"
 )]
 
+mod attack;
 mod clients;
 mod commands;
 mod config;

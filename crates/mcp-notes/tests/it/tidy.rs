@@ -2,6 +2,7 @@
 //! that must be true.
 
 mod documents;
+mod security;
 mod session;
 
 use std::{

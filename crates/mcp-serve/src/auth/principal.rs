@@ -78,14 +78,15 @@ impl Principal {
     }
 
     /// The caller that `identity` describes. Its key is the subject, after the issuer if there is
-    /// one; a longer one than 200 bytes is given by its digest.
+    /// one; an empty one, or one longer than 200 bytes, is given by its digest.
     pub fn of(identity: Identity) -> Self {
         const KEY_BYTES_MAX: usize = 200;
         let mut key = identity.subject.clone();
         if let Some(issuer) = &identity.issuer {
             key = format!("{issuer} {key}");
         }
-        if key.len() > KEY_BYTES_MAX || key.chars().any(char::is_control) || key == ANONYMOUS {
+        let is_odd = key.is_empty() || key == ANONYMOUS || key.chars().any(char::is_control);
+        if is_odd || key.len() > KEY_BYTES_MAX {
             let digest = Sha256::digest(&key);
             key = digest.iter().fold("sha256:".to_owned(), |key, byte| {
                 key + &format!("{byte:02x}")
@@ -97,8 +98,8 @@ impl Principal {
         }
     }
 
-    /// What tells this caller from every other one: the same for all credentials of one caller, at
-    /// most 200 bytes without control characters. Sessions and subscriptions are bound to it.
+    /// What tells this caller from every other one: the same for all credentials of one caller, 1 to
+    /// 200 bytes without control characters. Sessions and subscriptions are bound to it.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -224,6 +225,7 @@ mod tests {
         assert!(long.key().len() <= 200);
         assert_ne!(long, Principal::new("x".repeat(1001)));
         assert!(!Principal::new("a\nb").key().contains('\n'));
+        assert!(!Principal::new("").key().is_empty());
     }
 
     #[test]

@@ -274,7 +274,13 @@ fn responses() -> Value {
 
 /// What the server in front of all faces answers itself: the status, its title, what it means and
 /// an example of its detail.
-const EDGE: [(u16, &str, &str, &str); 4] = [
+const EDGE: [(u16, &str, &str, &str); 6] = [
+    (
+        401,
+        "Unauthorized",
+        "There is no credential, or one that is not valid; `WWW-Authenticate` says how to get one.",
+        "authentication required",
+    ),
     (
         403,
         "Forbidden",
@@ -287,6 +293,12 @@ const EDGE: [(u16, &str, &str, &str); 4] = [
         "URI Too Long",
         "The path with its query is too long.",
         "the target is too long",
+    ),
+    (
+        429,
+        "Too Many Requests",
+        "The caller has asked for too much; `Retry-After` says when to try again.",
+        "Rate limit exceeded (read)",
     ),
     (
         431,

@@ -215,7 +215,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
 ];
 
 /// Statuses that every operation can answer with; the server in front of all faces gives some.
-pub(super) const COMMON_PROBLEMS: [u16; 6] = [403, 414, 431, 500, 503, 504];
+pub(super) const COMMON_PROBLEMS: [u16; 8] = [401, 403, 414, 429, 431, 500, 503, 504];
 
 impl Operation {
     /// Whether a request with this method and this path, below the mount, is for it. HEAD is

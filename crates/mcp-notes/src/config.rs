@@ -16,7 +16,10 @@ use std::{
     time::Duration,
 };
 
-use mcp_serve::config::{AllowedHosts, AllowedOrigins};
+use mcp_serve::{
+    client::TrustedProxies,
+    config::{AllowedHosts, AllowedOrigins},
+};
 
 use crate::rules::Rules;
 
@@ -43,6 +46,12 @@ pub struct Config {
     pub auth_mode: AuthMode,
     /// The file that lists the tokens; `None` when they are kept beside the notes.
     pub tokens_file: Option<PathBuf>,
+    /// The proxies that are believed when they say for whom they ask.
+    pub trusted_proxies: TrustedProxies,
+    /// How long browsers shall use HTTPS alone; zero does not tell them.
+    pub hsts: Duration,
+    /// Whether credentials are taken over plain HTTP from other machines.
+    pub allow_plain_http: bool,
     /// The path of the health report.
     pub health_check_path: String,
     /// Where the notes are.
@@ -185,6 +194,9 @@ impl Default for Config {
             allowed_origins: None,
             auth_mode: AuthMode::None,
             tokens_file: None,
+            trusted_proxies: TrustedProxies::none(),
+            hsts: seconds(365 * 24 * 3600),
+            allow_plain_http: false,
             health_check_path: "/health".into(),
             notes_store: StoreUrl("sqlite:data/notes.db".into()),
             title_chars_max: count(255),

@@ -39,6 +39,12 @@ pub struct Config {
     pub allowed_hosts: AllowedHosts,
     /// The proxies whose word about a client counts. Default: none.
     pub trusted_proxies: TrustedProxies,
+    /// Whether credentials are taken over plain HTTP from elsewhere than loopback, for networks
+    /// that encrypt what they carry. Default: no.
+    pub allow_plain_http: bool,
+    /// How long browsers shall use nothing but HTTPS, told with every answer within TLS
+    /// (`Strict-Transport-Security`, RFC 6797); whole seconds, 0 for not at all. Default: a year.
+    pub hsts: Duration,
     /// The origins whose pages may call. Default: loopback, any port, without credentials.
     pub allowed_origins: AllowedOrigins,
     /// Bounds of connections and requests.
@@ -75,6 +81,8 @@ impl Default for Config {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             allowed_hosts: AllowedHosts::loopback(),
             trusted_proxies: TrustedProxies::none(),
+            allow_plain_http: false,
+            hsts: Duration::from_hours(365 * 24),
             allowed_origins: AllowedOrigins::loopback(),
             limits: Limits::default(),
             drain: Drain::default(),

@@ -25,6 +25,7 @@ pub(crate) struct Gate {
     limiter: Arc<dyn Limiter>,
     budgets: Budgets,
     flight: Arc<Flight>,
+    allow_plain_http: bool,
     /// The longest wait for the authenticator or the limiter.
     deadline: Duration,
 }
@@ -56,6 +57,8 @@ impl Pass {
 /// Why a request stops at the gate.
 #[derive(Debug)]
 pub(crate) enum Refusal {
+    /// Others on the network could read the credential.
+    OpenCredential,
     /// Nobody knows who it is.
     Auth(AuthError),
     /// The credential does not allow it; the challenge says what would.
@@ -75,7 +78,7 @@ impl Refusal {
             Self::Auth(AuthError::Unauthenticated { .. }) => StatusCode::UNAUTHORIZED,
             Self::Auth(AuthError::Malformed { .. }) => StatusCode::BAD_REQUEST,
             Self::Auth(AuthError::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Scope { .. } => StatusCode::FORBIDDEN,
+            Self::OpenCredential | Self::Scope { .. } => StatusCode::FORBIDDEN,
             Self::Rate(_) | Self::Busy => StatusCode::TOO_MANY_REQUESTS,
         }
     }
@@ -87,6 +90,11 @@ impl Refusal {
             Self::Auth(AuthError::Malformed { message, .. }) => (*message).into(),
             Self::Auth(AuthError::Unavailable) => {
                 "the credential cannot be checked at the moment".into()
+            }
+            Self::OpenCredential => {
+                "credentials are taken over https alone; use https, and replace this one, which \
+                 others may have read"
+                    .into()
             }
             Self::Scope { .. } => "the credential does not allow this".into(),
             Self::Rate(decision) => {
@@ -104,6 +112,7 @@ impl Refusal {
                 AuthError::Unauthenticated { reason, .. } | AuthError::Malformed { reason, .. },
             ) => reason,
             Self::Auth(AuthError::Unavailable) => "auth_unavailable",
+            Self::OpenCredential => "plain_http",
             Self::Scope { .. } => "scope",
             Self::Rate(_) => "rate",
             Self::Busy => "busy",
@@ -124,6 +133,7 @@ impl Refusal {
                 let value = value.unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
                 headers.insert(header::WWW_AUTHENTICATE, value);
             }
+            Self::OpenCredential => {}
             Self::Rate(decision) => decision.write(headers),
             Self::Auth(AuthError::Unavailable) | Self::Busy => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -141,12 +151,19 @@ impl Gate {
             limiter: config.limiter.clone(),
             budgets: config.budgets.clone(),
             flight: Arc::new(Flight::new(config.limits.calls_per_caller_max)),
+            allow_plain_http: config.allow_plain_http,
             deadline: config.limits.request_deadline,
         }
     }
 
     /// Who makes the request with these `parts`.
     pub(crate) async fn authenticate(&self, parts: &Parts) -> Result<Principal, Refusal> {
+        let is_attempt = parts.headers.contains_key(header::AUTHORIZATION);
+        let client = parts.extensions.get::<Client>();
+        let is_private = self.allow_plain_http || client.is_some_and(Client::is_private);
+        if is_attempt && !is_private {
+            return Err(Refusal::OpenCredential);
+        }
         let asking = self.authenticator.authenticate(parts);
         let answer = tokio::time::timeout(self.deadline, asking).await;
         let error = match answer.unwrap_or(Err(AuthError::Unavailable)) {
@@ -154,7 +171,6 @@ impl Gate {
             Err(error) => error,
         };
         // Coming without a credential is how clients find out that they need one.
-        let is_attempt = parts.headers.contains_key(header::AUTHORIZATION);
         if is_attempt && error != AuthError::Unavailable {
             let caller = Caller::at(address(parts));
             if let Some(decision) = self.take(&caller, Class::AuthFailure, 1).await

@@ -11,8 +11,8 @@ use http::{
         ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS,
         ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
         ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD,
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, VARY,
-        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY,
+        STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
     request::Parts,
 };
@@ -23,6 +23,7 @@ pub use self::{
     host::{AllowedHosts, HostError},
     origin::{AllowedOrigins, OriginError},
 };
+use crate::client::{Client, ForwardedError};
 
 /// What the guard saw of a request: what its answer must carry.
 #[derive(Debug, Clone)]
@@ -51,6 +52,8 @@ pub(crate) enum Refusal {
     BadOrigin,
     /// 403: a page that may not call.
     ForeignOrigin,
+    /// 400: nobody knows for whom the proxy asks.
+    Forwarded(ForwardedError),
     /// 403: something that a page of another site embeds.
     CrossSite,
 }
@@ -63,6 +66,7 @@ impl Refusal {
             Self::ForeignHost => "this host is not served here",
             Self::BadOrigin => "the request has more than one Origin",
             Self::ForeignOrigin => "this origin is not allowed",
+            Self::Forwarded(error) => error.message(),
             Self::CrossSite => "pages of other sites may not embed this",
         }
     }
@@ -72,18 +76,21 @@ impl Refusal {
         match self {
             Self::BadHost | Self::ForeignHost => "host",
             Self::BadOrigin | Self::ForeignOrigin => "origin",
+            Self::Forwarded(_) => "forwarded",
             Self::CrossSite => "cross_site",
         }
     }
 
     /// Whether the request is malformed (400) and not merely refused (403).
     pub(crate) fn is_malformed(self) -> bool {
-        matches!(self, Self::BadHost | Self::BadOrigin)
+        matches!(self, Self::BadHost | Self::BadOrigin | Self::Forwarded(_))
     }
 }
 
 /// Checks the host that a request names: `Host`, `:authority` and the target in absolute form, as
-/// far as they are there, must name one host that is allowed.
+/// far as they are there, must name one host that is allowed. A host that a trusted proxy was asked
+/// for must be allowed besides; not instead, as there are proxies that hand on what the client
+/// wrote.
 pub(crate) fn check_host(parts: &Parts, allowed: &AllowedHosts) -> Result<(), Refusal> {
     let mut fields = parts.headers.get_all(HOST).iter();
     let field = fields.next();
@@ -103,7 +110,12 @@ pub(crate) fn check_host(parts: &Parts, allowed: &AllowedHosts) -> Result<(), Re
         (Some(host), _) | (None, Some(host)) => host,
         (None, None) => return Err(Refusal::BadHost),
     };
-    if allowed.contains(&host) {
+    let client = parts.extensions.get::<Client>();
+    let forwarded = match client.and_then(|client| client.host.as_deref()) {
+        Some(forwarded) => Some(HostRef::parse(forwarded).ok_or(Refusal::BadHost)?),
+        None => None,
+    };
+    if allowed.contains(&host) && forwarded.is_none_or(|host| allowed.contains(&host)) {
         Ok(())
     } else {
         Err(Refusal::ForeignHost)
@@ -207,8 +219,9 @@ pub(crate) fn preflight_headers(request: &HeaderMap, answer: &mut HeaderMap) {
 /// do with it. What a route has set for itself stays, apart from CORS.
 ///
 /// `Cross-Origin-Resource-Policy` keeps pages from embedding an answer; requests in CORS mode are
-/// not subject to it (Fetch, section 3.6).
-pub(crate) fn seal(headers: &mut HeaderMap, cors: &Cors) {
+/// not subject to it (Fetch, section 3.6). `hsts` is what a client within TLS is told (RFC 6797
+/// section 7.2 forbids it elsewhere).
+pub(crate) fn seal(headers: &mut HeaderMap, cors: &Cors, hsts: Option<&HeaderValue>) {
     headers.reserve(12);
     headers.append(VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = &cors.origin {
@@ -225,6 +238,9 @@ pub(crate) fn seal(headers: &mut HeaderMap, cors: &Cors) {
         }
     } else {
         headers.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
+    }
+    if let Some(hsts) = hsts {
+        headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     for (name, value) in SEALS {

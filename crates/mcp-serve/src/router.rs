@@ -1,15 +1,16 @@
 //! The map of a request: every route and every layer, in the order in which it meets them.
 //!
-//! 1. request id, trace, access line, span
+//! 1. request id, trace, client (as trusted proxies name it), access line, span
 //! 2. panic guard
 //! 3. probes: `/livez`, `/readyz` and the health report are answered here, so that an orchestrator
 //!    needs neither a listed host nor a credential. Whoever lacks those learns the status alone.
-//! 4. host, origin, preflight
+//! 4. contradictions between proxies, host, origin, preflight
 //! 5. refusal of new work while the server drains. A POST to MCP goes on: it may be a message that
 //!    a call under way waits for, and the transport refuses the others.
 //! 6. limits of the request
 //! 7. metadata of the protected resources, which clients read to find out how to get a credential
-//! 8. authentication: the `Principal` goes into the extensions
+//! 8. authentication, which takes no credential that travelled in the clear: the `Principal` goes
+//!    into the extensions
 //! 9. scopes, budgets and calls in flight; on the MCP paths when the body has said what is asked for
 //! 10. the MCP paths, or the further routes within the deadline
 //!
@@ -30,6 +31,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
+    time::Duration,
 };
 
 use axum::{
@@ -54,7 +56,7 @@ use self::answer::{Failure, Shape, error_response, json_response};
 use crate::{
     audit::{Auditor, Refused},
     auth::Principal,
-    client::{Client, Peer},
+    client::{Client, ForwardedError, Peer, Scheme, TrustedProxies},
     config::{AllowedHosts, AllowedOrigins, Config, Limits},
     gate::{Gate, RefusalNote},
     guard::{self, Cors},
@@ -77,6 +79,8 @@ pub(crate) struct Router<F> {
     health: Arc<Health>,
     hosts: AllowedHosts,
     origins: AllowedOrigins,
+    proxies: TrustedProxies,
+    hsts: Option<HeaderValue>,
     limits: Limits,
     gate: Arc<Gate>,
     auditor: Option<Arc<dyn Auditor>>,
@@ -144,6 +148,8 @@ where
             health,
             hosts: config.allowed_hosts,
             origins: config.allowed_origins,
+            proxies: config.trusted_proxies,
+            hsts: hsts(config.hsts),
             limits: config.limits,
             gate,
             auditor: config.auditor,
@@ -178,14 +184,19 @@ where
             Shape::Problem
         };
         let version = parts.version;
+        let (client, told) = match Client::of(peer, &parts.headers, &self.proxies) {
+            Ok(client) => (client, Ok(())),
+            Err(error) => (Client::behind(peer), Err(error)),
+        };
+        let hsts = (self.hsts.as_ref()).filter(|_| client.scheme == Scheme::Https);
         let mut line = self.begin_line(&parts, &route, request_id.clone(), trace.clone());
+        line.client = Some(client.address);
         let span = tracing::info_span!(
             "request",
             request_id = request_id.as_str(),
             trace_id = trace.as_ref().map(TraceParent::trace_id),
         );
         parts.extensions.insert(request_id.clone());
-        let client = Client::direct(peer);
         let asked = self.auditor.is_some().then(|| Asked {
             request_id: request_id.clone(),
             address: client.address,
@@ -197,7 +208,7 @@ where
         }
 
         let mut cors = Cors::NONE;
-        let answer = guard_panic(self.answer(route, parts, body, &mut cors))
+        let answer = guard_panic(self.answer(route, parts, body, told, &mut cors))
             .instrument(span)
             .await;
         let mut response = match answer {
@@ -212,7 +223,7 @@ where
             self.audit(&mut response, &asked);
         }
         let headers = response.headers_mut();
-        guard::seal(headers, &cors);
+        guard::seal(headers, &cors, hsts);
         headers.insert(X_REQUEST_ID, request_id.header().clone());
         if self.draining.load(Ordering::Relaxed) && version < Version::HTTP_2 {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -265,14 +276,16 @@ where
         route: Route,
         mut parts: Parts,
         body: B,
+        told: Result<(), ForwardedError>,
         cors: &mut Cors,
     ) -> Result<Response<Body>, Failure>
     where
         B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
     {
         if let Route::Live | Route::Ready | Route::Health = route {
-            return self.probe(&route, &parts, cors).await;
+            return self.probe(&route, &parts, told.is_ok(), cors).await;
         }
+        told.map_err(guard::Refusal::Forwarded)?;
         guard::check_host(&parts, &self.hosts)?;
         *cors = guard::check_origin(&parts, &self.origins)?;
         if guard::is_preflight(&parts) {
@@ -440,6 +453,14 @@ async fn note_route(request: Request, next: Next) -> Response<Body> {
         response.extensions_mut().insert(path);
     }
     response
+}
+
+/// The value of `Strict-Transport-Security`.
+fn hsts(time: Duration) -> Option<HeaderValue> {
+    let seconds = time.as_secs();
+    (seconds > 0)
+        .then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok())
+        .flatten()
 }
 
 fn has_plain_text(response: &Response<Body>) -> bool {

@@ -220,6 +220,7 @@ impl Reader<'_> {
                     .into(),
             );
         }
+        self.check_plain_http(config);
         if config.auth_mode != AuthMode::Token && config.tokens_file.is_some() {
             self.mistake(
                 "TOKENS_FILE",
@@ -263,6 +264,30 @@ impl Reader<'_> {
                 "CONTENT_CHARS_MAX",
                 Some(config.content_chars_max.to_string()),
                 format!("at most BODY_BYTES_MAX, which is {}", config.body_bytes_max),
+            );
+        }
+    }
+
+    /// Other machines must be able to send their credentials in TLS.
+    fn check_plain_http(&mut self, config: &Config) {
+        let is_tls = self.value("SSL_ENABLED").is_some_and(|v| v == "true");
+        let is_open = config.auth_mode != AuthMode::None
+            && !config.host.is_loopback()
+            && !is_tls
+            && config.trusted_proxies.is_empty()
+            && !config.allow_plain_http;
+        if is_open {
+            self.mistake(
+                "HOST",
+                Some(config.host.to_string()),
+                format!(
+                    "a way for credentials to travel encrypted, because AUTH_MODE={} takes them \
+                     and this address can be reached from other machines: set SSL_ENABLED=true \
+                     with a certificate, or TRUSTED_PROXIES to the proxy that ends TLS in front, \
+                     or keep HOST=127.0.0.1; where the network itself encrypts, \
+                     ALLOW_PLAIN_HTTP=true",
+                    config.auth_mode.as_str()
+                ),
             );
         }
     }

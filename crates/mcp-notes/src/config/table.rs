@@ -1,6 +1,7 @@
 //! The table of settings: one row each.
 
 mod auth;
+mod proxies;
 mod rules;
 
 use super::{
@@ -36,6 +37,8 @@ pub enum Group {
     Server,
     /// Who may call.
     Auth,
+    /// What stands between clients and the server.
+    Proxies,
     /// Where notes are and how long they may be.
     Notes,
     /// Sessions of the protocol revisions before 2026-07-28.
@@ -51,6 +54,7 @@ impl Group {
     pub const ALL: &[Self] = &[
         Self::Server,
         Self::Auth,
+        Self::Proxies,
         Self::Notes,
         Self::Sessions,
         Self::Limits,
@@ -62,6 +66,7 @@ impl Group {
         match self {
             Self::Server => "Server",
             Self::Auth => "Callers",
+            Self::Proxies => "Proxies and HTTPS",
             Self::Notes => "Notes",
             Self::Sessions => "Sessions",
             Self::Limits => "Limits",
@@ -370,6 +375,7 @@ const LOGS: &[Setting] = &[
 pub const SETTINGS: &[&[Setting]] = &[
     SERVER,
     auth::AUTH,
+    proxies::PROXIES,
     NOTES,
     rules::RULES,
     SESSIONS,

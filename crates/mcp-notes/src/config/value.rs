@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use mcp_serve::config::{AllowedHosts, AllowedOrigins};
+use mcp_serve::{
+    client::TrustedProxies,
+    config::{AllowedHosts, AllowedOrigins},
+};
 
 use crate::{action::Action, rules::Isolation};
 
@@ -65,6 +68,21 @@ pub(super) fn count(text: &str, max: usize) -> Result<NonZeroUsize, Expected> {
 /// Hosts separated by commas.
 pub(super) fn hosts(text: &str) -> Result<AllowedHosts, Expected> {
     AllowedHosts::parse(text).map_err(|error| format!("hosts separated by commas: {error}"))
+}
+
+/// Networks and addresses of proxies separated by commas.
+pub(super) fn proxies(text: &str) -> Result<TrustedProxies, Expected> {
+    TrustedProxies::parse(text)
+        .map_err(|error| format!("networks or addresses separated by commas: {error}"))
+}
+
+/// Seconds for which HTTPS is promised: none, or up to ten years.
+pub(super) fn hsts(text: &str) -> Result<Duration, Expected> {
+    let max = 3650 * DAY_SECONDS;
+    digits(text)
+        .filter(|n| *n <= max)
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("whole seconds, 0 to {max}, digits only (one year is 31536000)"))
 }
 
 /// Origins separated by commas.

@@ -72,6 +72,9 @@ fn every_setting_takes_effect() {
         ("ALLOWED_ORIGINS", "https://app.example.com"),
         ("AUTH_MODE", "token"),
         ("TOKENS_FILE", "/etc/mcp-notes/tokens"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,192.0.2.7"),
+        ("HSTS_SECONDS", "600"),
+        ("ALLOW_PLAIN_HTTP", "true"),
         ("HEALTH_CHECK_PATH", "/status"),
         ("NOTES_STORE", "sqlite:/var/lib/notes/notes.db"),
         ("TITLE_CHARS_MAX", "100"),
@@ -196,6 +199,19 @@ fn bad_values_are_refused_and_never_replaced() {
         ),
         ("TITLE_CHARS_MAX", vec!["0", "-1", "many"]),
         ("CONTENT_CHARS_MAX", vec!["0", "2000000"]),
+        (
+            "TRUSTED_PROXIES",
+            vec![
+                "0.0.0.0/0",
+                "::/0",
+                "10.0.0.5/8",
+                "*",
+                "true",
+                "proxy.internal",
+            ],
+        ),
+        ("HSTS_SECONDS", vec!["-1", "1y", "315360001", "max-age=1"]),
+        ("ALLOW_PLAIN_HTTP", vec!["yes", "1", "TRUE", "on"]),
         ("BODY_BYTES_MAX", vec!["0", "1MiB", "100"]),
         ("DRAIN_SECONDS", vec!["0", "-25"]),
         ("LOG_LEVEL", vec!["verbose", "INFO "]),
@@ -294,6 +310,51 @@ fn without_authentication_only_loopback_is_served() {
     }
     for host in ["127.0.0.1", "127.1.2.3", "::1", "localhost"] {
         assert!(load(&[("HOST", host)]).config.host.is_loopback());
+    }
+}
+
+#[test]
+fn a_range_of_proxies_among_the_hosts_is_a_mistake_that_names_its_place() {
+    for range in ["10.0.0.0/8", "notes.example.com,172.16.0.0/12", "fd00::/8"] {
+        for name in ["ALLOWED_HOSTS", "MCP_ALLOWED_HOSTS"] {
+            let found = mistakes(&[(name, range)]);
+            assert_eq!(found.len(), 1);
+            assert_eq!(found[0].setting, name);
+            let text = found[0].to_string();
+            assert!(text.contains("belong in TRUSTED_PROXIES"), "{text}");
+        }
+    }
+    let everybody = mistakes(&[("TRUSTED_PROXIES", "0.0.0.0/0")]);
+    assert!(everybody[0].to_string().contains("strangers"));
+}
+
+#[test]
+fn credentials_of_other_machines_need_a_way_to_travel_encrypted() {
+    for mode in ["token", "oauth"] {
+        for host in ["0.0.0.0", "192.0.2.1", "::"] {
+            let open = [("AUTH_MODE", mode), ("HOST", host)];
+            let found = Config::from_vars(&vars(&open)).map(|l| l.config);
+            let text = found.unwrap_err().to_string();
+            assert!(text.contains(&format!("HOST: got {host:?}")), "{text}");
+            for way_out in [
+                "SSL_ENABLED=true",
+                "TRUSTED_PROXIES",
+                "127.0.0.1",
+                "ALLOW_PLAIN_HTTP=true",
+            ] {
+                assert!(text.contains(way_out), "{way_out}: {text}");
+            }
+        }
+        for (name, value) in [
+            ("TRUSTED_PROXIES", "10.0.0.0/8"),
+            ("ALLOW_PLAIN_HTTP", "true"),
+            ("HOST", "127.0.0.1"),
+        ] {
+            let given = [("AUTH_MODE", mode), ("HOST", "0.0.0.0"), (name, value)];
+            let found = Config::from_vars(&vars(&given)).map(|l| l.config);
+            let told = found.map_or_else(|error| error.to_string(), |_| String::new());
+            assert!(!told.contains("ALLOW_PLAIN_HTTP"), "{name}: {told}");
+        }
     }
 }
 

@@ -19,15 +19,24 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 
 /// Why nobody knows for whom a trusted proxy asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.message())]
 pub enum ForwardedError {
     /// A `Forwarded` field that the word of a trusted proxy may be part of is not what RFC 7239
     /// section 4 has.
-    #[error("the Forwarded header is malformed")]
     Malformed,
     /// `Forwarded` says one thing and `X-Forwarded-*` another. The proxy writes one of them, and
     /// the other may come from the client.
-    #[error("the headers Forwarded and X-Forwarded-* disagree")]
     Disagree,
+}
+
+impl ForwardedError {
+    /// What the caller is told.
+    pub(crate) fn message(self) -> &'static str {
+        match self {
+            Self::Malformed => "the Forwarded header is malformed",
+            Self::Disagree => "the headers Forwarded and X-Forwarded-* disagree",
+        }
+    }
 }
 
 /// What the trusted proxies say.

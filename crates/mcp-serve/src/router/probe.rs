@@ -23,9 +23,10 @@ where
         &self,
         route: &Route,
         parts: &Parts,
+        is_client_known: bool,
         cors: &mut Cors,
     ) -> Result<Response<Body>, Failure> {
-        let trusted = guard::check_host(parts, &self.hosts).is_ok();
+        let trusted = is_client_known && guard::check_host(parts, &self.hosts).is_ok();
         let origin = guard::check_origin(parts, &self.origins);
         if trusted
             && guard::is_preflight(parts)

@@ -1,6 +1,6 @@
 //! One line in the log for every request, written when its answer is over.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Instant};
 
 use axum::extract::MatchedPath;
 use http::{Method, StatusCode};
@@ -43,6 +43,8 @@ pub(crate) struct AccessLine {
     pub(crate) route: RouteName,
     /// Probes come every few seconds and say nothing; they are lines of the debug level.
     pub(crate) is_probe: bool,
+    /// Who asked: the peer, or whom a trusted proxy asks for.
+    pub(crate) client: Option<IpAddr>,
     pub(crate) status: Option<StatusCode>,
     pub(crate) note: Option<AccessNote>,
     pub(crate) bytes: u64,
@@ -65,6 +67,7 @@ impl AccessLine {
         Self {
             route,
             is_probe: false,
+            client: None,
             status: None,
             note: None,
             bytes: 0,
@@ -89,6 +92,7 @@ impl Drop for AccessLine {
                     status = self.status.map_or(CLIENT_GONE, |status| status.as_u16()),
                     duration_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
                     bytes = self.bytes,
+                    client_address = self.client.map(tracing::field::display),
                     request_id = self.request_id.as_str(),
                     trace_id = self.trace.as_ref().map(TraceParent::trace_id),
                     rpc_method = self.note.as_ref().and_then(|note| note.rpc_method.as_deref()),

@@ -21,7 +21,7 @@ use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
 use super::edge::start;
 
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
     fn text(&self) -> String {
@@ -30,7 +30,7 @@ impl Lines {
     }
 
     /// The access lines.
-    fn access(&self) -> Vec<Value> {
+    pub(crate) fn access(&self) -> Vec<Value> {
         let text = self.text();
         let lines = text
             .lines()
@@ -63,7 +63,7 @@ impl<'a> MakeWriter<'a> for Lines {
 }
 
 /// The log of this thread at the level `trace`, the most that can ever be written.
-fn log() -> (Lines, tracing::subscriber::DefaultGuard) {
+pub(crate) fn log() -> (Lines, tracing::subscriber::DefaultGuard) {
     let lines = Lines::default();
     let layer = tracing_subscriber::fmt::layer()
         .json()

@@ -18,5 +18,6 @@ mod log;
 mod mounted;
 mod oracle;
 mod probes;
+mod proxies;
 mod signals;
 mod transport;

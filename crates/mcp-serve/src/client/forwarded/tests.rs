@@ -293,12 +293,12 @@ fn only_so_many_hops_are_followed() {
     let chain = |hops: usize| format!("192.0.2.1{}", ", 10.0.0.2".repeat(hops));
     let of = |hops| seen(&[("x-forwarded-for", &chain(hops))]);
     assert_eq!(of(HOPS_MAX - 1).0, "192.0.2.1");
-    assert_eq!(of(HOPS_MAX).3, true);
+    assert!(of(HOPS_MAX).3);
     assert_eq!(of(100_000).0, "10.0.0.2");
-    let forwarded = |hops| chain(hops).replace("1", "1").replace(", ", ", for=");
+    let forwarded = |hops| chain(hops).replace(", ", ", for=");
     let of = |hops| seen(&[("forwarded", &format!("for={}", forwarded(hops)))]);
     assert_eq!(of(HOPS_MAX - 1).0, "192.0.2.1");
-    assert_eq!(of(HOPS_MAX).3, true);
+    assert!(of(HOPS_MAX).3);
     assert_eq!(of(100_000).0, "10.0.0.2");
 }
 

@@ -5,6 +5,7 @@
 
 mod read;
 mod report;
+mod secret;
 mod table;
 mod value;
 
@@ -25,6 +26,7 @@ use crate::rules::Rules;
 
 pub use read::{ConfigError, Loaded, Mistake, Origin, Vars};
 pub use report::{json, markdown, text};
+pub use secret::Secret;
 pub use table::{Group, SETTINGS, Setting};
 
 /// Every setting of the server, parsed and checked.
@@ -168,7 +170,7 @@ impl StoreUrl {
 impl fmt::Debug for StoreUrl {
     /// A password in the address is not printed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&report::masked(&self.0))
+        f.write_str(&secret::masked(&self.0))
     }
 }
 

@@ -3,14 +3,13 @@
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
-    fmt, fs,
+    fmt,
     net::IpAddr,
     path::PathBuf,
 };
 
 use super::{
-    AuthMode, Config, Profile,
-    report::masked,
+    AuthMode, Config, Profile, secret,
     table::{Setting, rows},
 };
 
@@ -105,6 +104,7 @@ impl Config {
         let mut reader = Reader {
             vars,
             mistakes: Vec::new(),
+            warnings: unknown(vars),
         };
         let mut config = Self::default();
         let mut origins = BTreeMap::new();
@@ -122,7 +122,7 @@ impl Config {
         Ok(Loaded {
             config,
             origins,
-            warnings: unknown(vars),
+            warnings: reader.warnings,
         })
     }
 }
@@ -130,6 +130,7 @@ impl Config {
 struct Reader<'a> {
     vars: &'a Vars,
     mistakes: Vec<Mistake>,
+    warnings: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -147,13 +148,22 @@ impl Reader<'_> {
             );
             return origin;
         }
-        if let Err(expected) = (row.set)(config, text.trim()) {
+        // What stands in a file is kept to the last space; only the end of its line is not meant.
+        let value = match origin {
+            Origin::File(..) => text.as_str(),
+            _ => text.trim(),
+        };
+        if let Err(expected) = (row.set)(config, value) {
             let name = match &origin {
                 Origin::Variable(name) | Origin::File(name, _) => name.clone(),
                 Origin::Default => row.name.to_owned(),
             };
-            let given = if row.secret { masked(&text) } else { text };
-            self.mistake(&name, Some(given), expected);
+            let given = if row.secret {
+                secret::shown_mistake(&text)
+            } else {
+                Some(text)
+            };
+            self.mistake(&name, given, expected);
         }
         origin
     }
@@ -172,14 +182,15 @@ impl Reader<'_> {
             if row.secret
                 && let Some(path) = self.value(&file_name).map(PathBuf::from)
             {
-                match fs::read_to_string(&path) {
-                    Ok(text) => {
-                        let text = text.trim_end_matches(['\r', '\n']).to_owned();
+                match secret::read_file(&path) {
+                    Ok((text, warning)) => {
+                        self.warnings
+                            .extend(warning.map(|warning| format!("{file_name}: {warning}")));
                         found.push((Origin::File(file_name, path), text));
                     }
-                    Err(error) => {
+                    Err(expected) => {
                         let given = Some(path.display().to_string());
-                        self.mistake(&file_name, given, format!("a readable text file ({error})"));
+                        self.mistake(&file_name, given, expected);
                     }
                 }
             }

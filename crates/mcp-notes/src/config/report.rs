@@ -105,22 +105,6 @@ fn entries(loaded: &Loaded) -> impl Iterator<Item = Entry> {
     })
 }
 
-/// `text` with the password of a URL masked, and masked as a whole when it is no URL whose parts
-/// can be told apart.
-pub(super) fn masked(text: &str) -> String {
-    const MASK: &str = "***";
-    let Some(at) = text.rfind('@') else {
-        return text.to_owned();
-    };
-    let Some(scheme_end) = text.find("://").map(|i| i + 3).filter(|end| *end <= at) else {
-        return MASK.to_owned();
-    };
-    match text[scheme_end..at].split_once(':') {
-        Some((user, _)) => format!("{}{user}:{MASK}{}", &text[..scheme_end], &text[at..]),
-        None => text.to_owned(),
-    }
-}
-
 fn names(row: &Setting) -> String {
     let also = row
         .aliases

@@ -80,7 +80,7 @@ impl Setting {
     pub fn shown(&self, config: &Config) -> String {
         let value = (self.show)(config);
         if self.secret {
-            super::report::masked(&value)
+            super::secret::masked(&value)
         } else {
             value
         }

@@ -148,7 +148,9 @@ pub(super) fn file(text: &str) -> Result<PathBuf, Expected> {
 /// `sqlite:PATH`.
 pub(super) fn store(text: &str) -> Result<StoreUrl, Expected> {
     match text.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() && !path.ends_with('/') => Ok(StoreUrl(text.to_owned())),
+        Some(path) if !path.is_empty() && !path.ends_with('/') && path.trim() == path => {
+            Ok(StoreUrl(text.to_owned()))
+        }
         _ => Err("sqlite:PATH, for example sqlite:data/notes.db".into()),
     }
 }

@@ -1,6 +1,11 @@
 //! Settings: what each takes, what it refuses, and that a mistake never hides another.
 
-use std::{ffi::OsString, fs, time::Duration};
+use std::{
+    ffi::OsString,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    time::Duration,
+};
 
 use mcp_notes::config::{
     self, AuthMode, Config, Loaded, LogFormat, Mistake, Origin, Profile, SETTINGS, Setting, Vars,
@@ -404,6 +409,7 @@ fn a_secret_can_be_given_in_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     fs::write(&path, "sqlite:from-file.db\n").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     let path = path.to_str().unwrap();
     let loaded = load(&[("NOTES_STORE_FILE", path)]);
     assert_eq!(loaded.config.notes_store.as_str(), "sqlite:from-file.db");
@@ -422,6 +428,53 @@ fn a_secret_can_be_given_in_a_file() {
     assert_eq!(missing[0].setting, "NOTES_STORE_FILE");
     // Only what may hold a password is read from files.
     assert_eq!(load(&[("PORT_FILE", path)]).config.port, 3000);
+}
+
+#[test]
+fn a_file_that_is_no_secret_stops_the_start_and_an_open_one_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let load_file = || Config::from_vars(&vars(&[("NOTES_STORE_FILE", path.to_str().unwrap())]));
+    let put = |bytes: &[u8], mode| {
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+    };
+    let large = format!("sqlite:{}", "x".repeat(64 << 10));
+    for (bytes, expected) in [
+        (b"".as_slice(), "a file that is not empty"),
+        (b" \n\n", "a file that is not empty"),
+        (b"sqlite:\xff.db", "a file of UTF-8 text"),
+        (large.as_bytes(), "a file of at most 65536 bytes"),
+        (
+            b"sqlite:hunter2.db \n",
+            "sqlite:PATH, for example sqlite:data/notes.db",
+        ),
+        (
+            b"hunter2\n",
+            "sqlite:PATH, for example sqlite:data/notes.db",
+        ),
+    ] {
+        put(bytes, 0o600);
+        let error = load_file().map(|l| l.config).unwrap_err();
+        assert_eq!(error.mistakes[0].setting, "NOTES_STORE_FILE");
+        assert_eq!(error.mistakes[0].expected, expected);
+        let text = error.to_string();
+        assert!(!text.contains("got \"hunter2"), "{text}");
+    }
+    for mode in [0o644, 0o604, 0o602] {
+        put(b"sqlite:x.db\r\n", mode);
+        let loaded = load_file().unwrap();
+        assert_eq!(loaded.config.notes_store.as_str(), "sqlite:x.db");
+        let [warning] = loaded.warnings.as_slice() else {
+            panic!("{:?}", loaded.warnings);
+        };
+        assert!(warning.contains(&format!("mode {mode:o}")), "{warning}");
+    }
+    put(b"sqlite:x.db", 0o640);
+    assert_eq!(load_file().unwrap().warnings, Vec::<String>::new());
+    let folder = folder.path().to_str().unwrap();
+    let error = &mistakes(&[("NOTES_STORE_FILE", folder)])[0];
+    assert!(error.expected.contains("directory"), "{error}");
 }
 
 #[test]

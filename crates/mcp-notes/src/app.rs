@@ -13,6 +13,7 @@ use mcp_serve::{
 use notes::{AccessStore, Notes, Store, StoreError, SystemClock};
 
 use crate::{
+    audit::Audit,
     config::Config,
     mcp::{self, NotesHandler},
     policy::NotesPolicy,
@@ -29,6 +30,7 @@ pub struct App {
     events: Arc<dyn Events>,
     handler: NotesHandler,
     routes: axum::Router,
+    audit: Audit,
 }
 
 /// Why the notes could not be opened. Names the setting and never its password; its source says
@@ -50,8 +52,9 @@ pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, OpenEr
 }
 
 impl App {
-    /// Opens the store that `config` names; it is made when there is none.
-    pub async fn open(config: &Config) -> Result<Self, OpenError> {
+    /// Opens the store that `config` names; it is made when there is none. What is done with the
+    /// notes goes into `audit`.
+    pub async fn open(config: &Config, audit: Audit) -> Result<Self, OpenError> {
         let store = open_store(config).await?;
         let tokens: Arc<dyn AccessStore> = store.clone();
         let limits = notes::Limits {
@@ -71,11 +74,13 @@ impl App {
             Arc::new(SystemClock),
             boundaries,
             config.rules.clone(),
-        );
+        )
+        .with_audit(audit.clone());
         let rest = rest::Options {
             body_bytes_max: config.body_bytes_max.get(),
             cache: config.notes_cache,
             rules: config.rules.clone(),
+            audit: audit.clone(),
         };
         let routes = rest::router(notes.clone(), rest).merge(web::router(&limits, &config.rules));
         Ok(Self {
@@ -84,6 +89,7 @@ impl App {
             events,
             handler,
             routes,
+            audit,
         })
     }
 
@@ -123,6 +129,7 @@ impl App {
             authenticator: auth::authenticator(config, &policy, &self.tokens).await?,
             sessions: Arc::new(MemorySessions::new(session_limits(config))),
             events: self.events.clone(),
+            auditor: Some(Arc::new(self.audit.clone())),
             policy: Arc::new(policy),
             checks: vec![Arc::new(StoreCheck(self.notes.clone()))],
             ..mcp_serve::Config::default()
@@ -145,9 +152,13 @@ impl App {
         Ok(serve)
     }
 
-    /// Closes the store; every write that was acknowledged is in it.
+    /// Closes the store; every write that was acknowledged is in it, and in the audit log.
     pub async fn close(self) -> Result<(), StoreError> {
-        self.notes.close().await
+        let closed = self.notes.close().await;
+        let audit = self.audit;
+        // It fails when the runtime ends, and then there is nothing to wait for.
+        let _ = tokio::task::spawn_blocking(move || audit.close()).await;
+        closed
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line: one subcommand per file, and the exit codes they share.
 
+mod audit;
 mod config;
 mod healthcheck;
 mod serve;
@@ -10,15 +11,18 @@ use std::{
     fmt::Display,
     io::{ErrorKind, Write as _, stderr, stdout},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::{Parser, Subcommand};
 use mcp_serve::telemetry::{self, Format, Output, Telemetry};
+use notes::SystemClock;
 use tokio::runtime::Runtime;
 
 use crate::{
     app::causes,
-    config::{ConfigError, Loaded, LogFormat},
+    audit::{Audit, Options},
+    config::{Config, ConfigError, Loaded, LogFormat, Mistake},
 };
 
 /// A notes server for AI assistants and the people who work with them.
@@ -43,6 +47,8 @@ enum Command {
     Config(config::Args),
     /// Makes, lists and revokes the tokens with which callers prove who they are.
     Token(token::Args),
+    /// Shows the audit log: who did what to which note.
+    Audit(audit::Args),
     /// Prints the version.
     Version,
 }
@@ -79,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Healthcheck => healthcheck::run(),
         Command::Config(args) => config::run(&args),
         Command::Token(args) => token::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Version => version(),
     };
     match done {
@@ -103,10 +110,29 @@ fn start_logs(loaded: &Loaded, output: Output) -> Result<Telemetry, Failure> {
     };
     let logs =
         telemetry::init(config.log_level.as_str(), format, output).map_err(Failure::failed)?;
+    telemetry::log_panics();
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     Ok(logs)
+}
+
+/// Opens the audit log as the settings ask; one that cannot be written is a wrong setting.
+fn open_audit(config: &Config, output: Output) -> Result<Audit, Failure> {
+    let options = Options {
+        destination: config.audit_log(),
+        reads: config.audit_reads,
+        stdout_is_taken: output != Output::Stdout,
+    };
+    Audit::open(options, Arc::new(SystemClock)).map_err(|error| {
+        let mistake = Mistake {
+            setting: "AUDIT_LOG".into(),
+            given: Some(error.path.display().to_string()),
+            expected: format!("a file that can be written ({})", error.source),
+        };
+        let mistakes = vec![mistake];
+        Failure::Config(ConfigError { mistakes })
+    })
 }
 
 fn runtime() -> Result<Runtime, Failure> {

@@ -22,7 +22,7 @@ use mcp_serve::{
     config::{AllowedHosts, AllowedOrigins},
 };
 
-use crate::rules::Rules;
+use crate::{audit::Destination, rules::Rules};
 
 pub use read::{ConfigError, Loaded, Mistake, Origin, Vars};
 pub use report::{json, markdown, text};
@@ -94,6 +94,10 @@ pub struct Config {
     pub log_level: LogLevel,
     /// How log lines look; `None` leaves it to the profile.
     pub log_format: Option<LogFormat>,
+    /// Where the audit log goes; `None` leaves it to the authentication.
+    pub audit_log: Option<Destination>,
+    /// Whether reading that succeeds leaves a line in the audit log.
+    pub audit_reads: bool,
 }
 
 /// What kind of place the server runs in (`APP_ENV`).
@@ -219,6 +223,8 @@ impl Default for Config {
             drain: seconds(25),
             log_level: LogLevel::Info,
             log_format: None,
+            audit_log: None,
+            audit_reads: true,
         }
     }
 }
@@ -230,6 +236,17 @@ impl Config {
             Profile::Development => LogFormat::Pretty,
             Profile::Production => LogFormat::Json,
         })
+    }
+
+    /// Where the audit log goes: as set, otherwise beside the notes, and nowhere when nobody is
+    /// asked who they are.
+    pub fn audit_log(&self) -> Destination {
+        self.audit_log
+            .clone()
+            .unwrap_or_else(|| match self.auth_mode {
+                AuthMode::None => Destination::Off,
+                _ => Destination::File("data/audit.jsonl".into()),
+            })
     }
 
     /// The web pages that may call: as set, otherwise those of this machine, and none in

@@ -43,6 +43,18 @@ pub enum Code {
 }
 
 impl Code {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Invalid,
+        Self::NotFound,
+        Self::Conflict,
+        Self::Exists,
+        Self::ReadOnly,
+        Self::SwitchedOff,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
     /// The code as programs see it.
     pub fn as_str(self) -> &'static str {
         match self {

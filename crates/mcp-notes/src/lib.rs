@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod app;
+pub mod audit;
 pub mod commands;
 pub mod config;
 pub mod error_map;

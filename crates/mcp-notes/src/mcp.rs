@@ -5,6 +5,7 @@ pub mod pipe;
 mod prompts;
 mod resources;
 mod tools;
+mod trail;
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -24,11 +25,12 @@ use rmcp::{
     service::{RequestContext, SubscriptionContext},
 };
 
-use crate::{error_map::Failure, rules::Rules};
+use crate::{audit::Audit, error_map::Failure, rules::Rules};
 
 use pipe::Listening;
 pub use prompts::Boundaries;
 pub use resources::announce;
+use trail::{watch, watch_tool};
 
 /// How long a client may keep what is the same for everyone until the next release, in
 /// milliseconds.
@@ -44,6 +46,7 @@ const INSTRUCTIONS: &str = "Notes are kept between conversations and belong to t
 #[derive(Clone)]
 pub struct NotesHandler {
     inner: Arc<Inner>,
+    audit: Audit,
 }
 
 struct Inner {
@@ -79,7 +82,14 @@ impl NotesHandler {
                 tools,
                 prompts,
             }),
+            audit: Audit::off(),
         }
+    }
+
+    /// The same handler, which writes into `audit` what it does.
+    #[must_use]
+    pub fn with_audit(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// On whose behalf a request is done. Over stdio there is no HTTP request and no principal.
@@ -176,13 +186,15 @@ impl ServerHandler for NotesHandler {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let caller = self.caller(&context.extensions)?;
-        let arguments = request.arguments.unwrap_or_default();
-        let result = self
-            .inner
-            .tools
-            .call(&self.inner.notes, &caller, &request.name, arguments);
-        result.await.map(CallToolResponse::from)
+        let trail = self.trail_of_tool(&context.extensions, &request);
+        let work = async {
+            let caller = self.caller(&context.extensions)?;
+            let arguments = request.arguments.unwrap_or_default();
+            let tools = &self.inner.tools;
+            let notes = &self.inner.notes;
+            tools.call(notes, &caller, &request.name, arguments).await
+        };
+        watch_tool(trail, work).await.map(CallToolResponse::from)
     }
 
     async fn list_prompts(
@@ -206,11 +218,12 @@ impl ServerHandler for NotesHandler {
         request: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        let caller = self.caller(&context.extensions)?;
-        self.inner
-            .get_prompt(&caller.owner, request)
-            .await
-            .map(GetPromptResponse::from)
+        let trail = self.trail_of_prompt(&context.extensions, &request);
+        let work = async {
+            let caller = self.caller(&context.extensions)?;
+            self.inner.get_prompt(&caller.owner, request).await
+        };
+        watch(trail, work).await.map(GetPromptResponse::from)
     }
 
     async fn complete(
@@ -218,8 +231,12 @@ impl ServerHandler for NotesHandler {
         request: CompleteRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        let caller = self.caller(&context.extensions)?;
-        completion::complete(&self.inner.notes, &caller.owner, &request).await
+        let trail = self.trail(&context.extensions, "complete");
+        let work = async {
+            let caller = self.caller(&context.extensions)?;
+            completion::complete(&self.inner.notes, &caller.owner, &request).await
+        };
+        watch(trail, work).await
     }
 
     async fn list_resources(
@@ -227,9 +244,13 @@ impl ServerHandler for NotesHandler {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let caller = self.caller(&context.extensions)?;
-        let cursor = request.and_then(|request| request.cursor);
-        let result = resources::list(&self.inner.notes, &caller.owner, cursor).await?;
+        let trail = self.trail(&context.extensions, "list_resources");
+        let work = async {
+            let caller = self.caller(&context.extensions)?;
+            let cursor = request.and_then(|request| request.cursor);
+            resources::list(&self.inner.notes, &caller.owner, cursor).await
+        };
+        let result = watch(trail, work).await?;
         Ok(if is_modern(&context) {
             result.with_ttl_ms(0).with_cache_scope(CacheScope::Private)
         } else {
@@ -258,8 +279,12 @@ impl ServerHandler for NotesHandler {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let caller = self.caller(&context.extensions)?;
-        let result = resources::read(&self.inner.notes, &caller.owner, &request.uri).await?;
+        let trail = self.trail_of_resource(&context.extensions, "read_resource", &request.uri);
+        let work = async {
+            let caller = self.caller(&context.extensions)?;
+            resources::read(&self.inner.notes, &caller.owner, &request.uri).await
+        };
+        let result = watch(trail, work).await?;
         let result = if is_modern(&context) {
             result.with_ttl_ms(0).with_cache_scope(CacheScope::Private)
         } else {
@@ -276,7 +301,10 @@ impl ServerHandler for NotesHandler {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let caller = self.caller(&context.request_context().extensions)?;
+        let extensions = &context.request_context().extensions;
+        let trail = self.trail(extensions, "listen");
+        // The line is of the beginning: a stream may be open for hours.
+        let caller = watch(trail, async { self.caller(extensions) }).await?;
         let listening = context.request_context().extensions.get::<Listening>();
         let subscription = listening.and_then(Listening::take);
         let subscription = subscription.unwrap_or_else(|| self.inner.events.subscribe());
@@ -289,8 +317,12 @@ impl ServerHandler for NotesHandler {
         request: SubscribeRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        let caller = self.caller(&context.extensions)?;
-        resources::exists(&self.inner.notes, &caller.owner, &request.uri).await
+        let trail = self.trail_of_resource(&context.extensions, "subscribe", &request.uri);
+        let work = async {
+            let caller = self.caller(&context.extensions)?;
+            resources::exists(&self.inner.notes, &caller.owner, &request.uri).await
+        };
+        watch(trail, work).await
     }
 
     async fn unsubscribe(

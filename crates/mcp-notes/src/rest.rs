@@ -25,6 +25,7 @@ use self::{
 };
 use crate::{
     action::Action,
+    audit::{Audit, Face, Trail},
     error_map::{Failure, Kind, Problem},
     rules::Rules,
     wire::{ListNotes, NewNote, NotePatch, SearchNotes, Shape, input_schema},
@@ -59,12 +60,15 @@ pub struct Options {
     pub cache: Duration,
     /// Whose notes a caller reaches, and what can be done with them.
     pub rules: Rules,
+    /// Where it is written down who did what.
+    pub audit: Audit,
 }
 
 /// What every handler works with.
 struct Rest {
     notes: Notes,
     rules: Rules,
+    audit: Audit,
     body_bytes_max: usize,
     cache_control: HeaderValue,
     new_note: Shape,
@@ -84,6 +88,7 @@ pub fn router(notes: Notes, options: Options) -> Router {
     let rest = Arc::new(Rest {
         notes,
         rules: options.rules,
+        audit: options.audit,
         body_bytes_max: options.body_bytes_max,
         cache_control,
         new_note: input_schema::<NewNote>(&limits),
@@ -131,11 +136,12 @@ impl Run {
         F: Future<Output = Result<Response, Refusal>> + Send + 'static,
     {
         let Self(action) = self;
-        let run = async move |rest: Arc<Rest>, request: Request| {
+        let run = async move |rest: Arc<Rest>, request: Request, trail: &mut Trail| {
             if let Some(failure) = rest.rules.refusal(action) {
                 return Err(failure.into());
             }
             let (call, payload) = Call::read(&rest, request).await?;
+            trail.note(call.id());
             handler(rest, call, payload).await
         };
         on(
@@ -144,8 +150,17 @@ impl Run {
                 let run = run.clone();
                 async move {
                     let instance = request.uri().path().to_owned();
-                    let outcome = run(rest, request).await;
-                    outcome.unwrap_or_else(|refusal: Refusal| refusal.into_response(&instance))
+                    let extensions = Some(request.extensions());
+                    let mut trail = rest.audit.trail(Face::Rest, extensions, action.tool());
+                    if !action.writes() {
+                        trail.reads();
+                    }
+                    let outcome = run(rest, request, &mut trail).await;
+                    answer::end(&mut trail, &outcome);
+                    let response =
+                        outcome.unwrap_or_else(|refusal: Refusal| refusal.into_response(&instance));
+                    trail.status(response.status().as_u16());
+                    response
                 }
             },
         )

@@ -485,7 +485,7 @@ async fn guard_panic<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
             Err(_) => {
-                // The panic hook has printed the message; it may hold anything, so it stays there.
+                // The hook for panics has said where; the message may hold anything.
                 tracing::error!("a handler panicked");
                 Poll::Ready(Err(Panicked))
             }

@@ -2,6 +2,7 @@
 
 mod access;
 mod json;
+mod panics;
 mod trace;
 
 use std::{
@@ -18,6 +19,7 @@ use tracing_subscriber::{
 
 pub use self::{
     access::AccessNote,
+    panics::log_panics,
     trace::{RequestId, TraceParent},
 };
 pub(crate) use self::{

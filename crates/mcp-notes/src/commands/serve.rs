@@ -4,8 +4,9 @@ use mcp_serve::{
     ServeError,
     telemetry::{Output, Telemetry},
 };
+use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, runtime, start_logs};
+use super::{Failure, open_audit, runtime, start_logs};
 use crate::{
     app::{App, causes},
     config::{Config, ConfigError, LogLevel},
@@ -23,13 +24,26 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
         logs.set_level(LogLevel::Warn.as_str())
             .map_err(Failure::failed)?;
     }
-    let app = App::open(config).await.map_err(Failure::failed)?;
+    let audit = open_audit(config, Output::Stdout)?;
+    let app = App::open(config, audit.clone())
+        .await
+        .map_err(Failure::failed)?;
     logs.set_level(config.log_level.as_str())
         .map_err(Failure::failed)?;
     let handler = app.handler().clone();
     let factory = move || handler.clone();
     let serve_config = app.serve_config(config).await.map_err(ConfigError::from)?;
-    let served = mcp_serve::serve(factory, app.routes(), serve_config).await;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+    let reopening = async {
+        while hangup.recv().await.is_some() {
+            audit.reopen();
+        }
+        std::future::pending().await
+    };
+    let served = tokio::select! {
+        served = mcp_serve::serve(factory, app.routes(), serve_config) => served,
+        never = reopening => never,
+    };
     let closed = app.close().await;
     served.map_err(|error| match &error {
         ServeError::Bind { .. } => Failure::Failed(format!("HOST and PORT: {}", causes(&error))),

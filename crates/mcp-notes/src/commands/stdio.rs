@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, runtime, start_logs};
+use super::{Failure, open_audit, runtime, start_logs};
 use crate::{
     app::App,
     config::{Config, Loaded},
@@ -28,7 +28,8 @@ pub(super) fn run() -> Result<(), Failure> {
 
 async fn serve(loaded: &Loaded) -> Result<(), Failure> {
     let config = &loaded.config;
-    let app = App::open(config).await.map_err(Failure::failed)?;
+    let audit = open_audit(config, Output::Stderr)?;
+    let app = App::open(config, audit).await.map_err(Failure::failed)?;
     let ended = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;

@@ -1,5 +1,6 @@
 //! The table of settings: one row each.
 
+mod audit;
 mod auth;
 mod proxies;
 mod rules;
@@ -47,6 +48,8 @@ pub enum Group {
     Limits,
     /// Log lines.
     Logs,
+    /// The audit log.
+    Audit,
 }
 
 impl Group {
@@ -59,6 +62,7 @@ impl Group {
         Self::Sessions,
         Self::Limits,
         Self::Logs,
+        Self::Audit,
     ];
 
     /// The heading.
@@ -71,6 +75,7 @@ impl Group {
             Self::Sessions => "Sessions",
             Self::Limits => "Limits",
             Self::Logs => "Logs",
+            Self::Audit => "Audit log",
         }
     }
 }
@@ -381,6 +386,7 @@ pub const SETTINGS: &[&[Setting]] = &[
     SESSIONS,
     LIMITS,
     LOGS,
+    audit::AUDIT,
 ];
 
 /// The rows one after another.

@@ -16,6 +16,7 @@ use mcp_serve::{
 use crate::{action::Action, rules::Isolation};
 
 use super::{AuthMode, LogFormat, LogLevel, Origins, Profile, StoreUrl};
+use crate::audit::Destination;
 
 /// What was expected instead of the text; completes "expected ...".
 pub(super) type Expected = String;
@@ -143,6 +144,17 @@ pub(super) fn file(text: &str) -> Result<PathBuf, Expected> {
         return Err("the path of a file, not of a folder".into());
     }
     Ok(text.into())
+}
+
+/// `off`, `stdout` or the path of a file.
+pub(super) fn audit_log(text: &str) -> Result<Destination, Expected> {
+    match text {
+        "off" => Ok(Destination::Off),
+        "stdout" => Ok(Destination::Stdout),
+        path => file(path)
+            .map(Destination::File)
+            .map_err(|expected| format!("off, stdout or {expected}")),
+    }
 }
 
 /// `sqlite:PATH`.

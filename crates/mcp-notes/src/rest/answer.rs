@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::etag;
 use crate::{
+    audit::Trail,
     error_map::{Code, Failure, Kind, Problem},
     wire::NoteView,
 };
@@ -64,12 +65,45 @@ pub(crate) fn refuse(problem: &Problem) -> Response {
     response
 }
 
+/// The note that an answer shows, in the extensions of the answer.
+#[derive(Clone)]
+struct Shown {
+    id: String,
+    version: u64,
+}
+
+/// Takes down what became of an operation.
+pub(super) fn end(trail: &mut Trail, outcome: &Result<Response, Refusal>) {
+    match outcome {
+        Ok(response) => {
+            if let Some(shown) = response.extensions().get::<Shown>() {
+                trail.note(&shown.id);
+                trail.version(shown.version);
+            }
+            trail.ok();
+        }
+        Err(Refusal::Problem(kind, _)) => {
+            let (status, reason, _) = kind.describe();
+            if status >= 500 {
+                trail.failed(reason);
+            } else {
+                trail.refused(reason);
+            }
+        }
+        Err(Refusal::Failure { failure, .. }) => trail.code(failure.code),
+    }
+}
+
 /// A note, or 304 when the client has it as it is.
 pub(super) fn note(status: StatusCode, note: &NoteView, cache: &HeaderValue) -> Response {
     let mut response = json(status, &serde_json::to_vec(note).unwrap_or_default());
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag::of_version(note.version));
     headers.insert(header::CACHE_CONTROL, cache.clone());
+    response.extensions_mut().insert(Shown {
+        id: note.id.clone(),
+        version: note.version,
+    });
     response
 }
 

@@ -102,6 +102,8 @@ fn every_setting_takes_effect() {
         ("DRAIN_SECONDS", "10"),
         ("LOG_LEVEL", "debug"),
         ("LOG_FORMAT", "pretty"),
+        ("AUDIT_LOG", "/var/log/notes/audit.jsonl"),
+        ("AUDIT_READS", "false"),
     ];
     let loaded = load(&given);
     let other = load(&[("LOG_FORMAT", "json")]);
@@ -220,6 +222,8 @@ fn bad_values_are_refused_and_never_replaced() {
         ("BODY_BYTES_MAX", vec!["0", "1MiB", "100"]),
         ("DRAIN_SECONDS", vec!["0", "-25"]),
         ("LOG_LEVEL", vec!["verbose", "INFO "]),
+        ("AUDIT_LOG", vec!["logs/"]),
+        ("AUDIT_READS", vec!["yes", "1"]),
     ];
     for (name, values) in bad {
         for value in values {

@@ -8,6 +8,7 @@ use axum::{
 };
 use http::{HeaderMap, Method, Request, StatusCode};
 use mcp_notes::{
+    audit::Audit,
     mcp::{self, NotesHandler},
     policy::NotesPolicy,
     rest,
@@ -69,6 +70,7 @@ impl Desk {
             body_bytes_max: BODY_BYTES_MAX,
             cache: Duration::default(),
             rules: rules.clone(),
+            audit: Audit::off(),
         };
         let routes =
             rest::router(notes.clone(), options).merge(web::router(&Limits::default(), &rules));

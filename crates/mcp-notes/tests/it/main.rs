@@ -8,6 +8,7 @@
 )]
 
 mod attack;
+mod audit;
 mod clients;
 mod commands;
 mod config;
@@ -21,6 +22,7 @@ mod rest;
 mod rules;
 mod schemathesis;
 mod scopes;
+mod secrets;
 mod stdio;
 mod tidy;
 mod tokens;

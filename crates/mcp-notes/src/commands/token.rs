@@ -5,17 +5,21 @@ mod table;
 
 use std::sync::Arc;
 
-use mcp_serve::auth::{
-    Scopes,
-    token::{Token, line},
+use mcp_serve::{
+    auth::{
+        Scopes,
+        token::{Token, line},
+    },
+    telemetry::Output,
 };
 use notes::{AccessToken, Owner, Store, Timestamp, TokenName};
 use serde_json::{Value, json};
 
 use self::expiry::Expiry;
-use super::{Failure, complain, print, runtime};
+use super::{Failure, complain, open_audit, print, runtime};
 use crate::{
     app::{SCOPES, open_store},
+    audit::{Entry, Face, Outcome},
     config::{AuthMode, Config},
     rules::SHARED_OWNER,
 };
@@ -101,9 +105,11 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let done = async {
         match args.action {
             Action::Create(args) if args.file_line => create_line(&args),
-            Action::Create(args) => create(&args, &config).await,
+            Action::Create(args) => audited(&config, "token.create", create(&args, &config)).await,
             Action::List { json } => list(json, &config).await,
-            Action::Revoke { token } => revoke(&token, &config).await,
+            Action::Revoke { token } => {
+                audited(&config, "token.revoke", revoke(&token, &config)).await
+            }
         }
     };
     runtime()?.block_on(done)
@@ -121,7 +127,32 @@ async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     open_store(config).await.map_err(Failure::failed)
 }
 
-async fn create(args: &Create, config: &Config) -> Result<(), Failure> {
+/// Does `work`, which gives the id of its token, and takes it down in the audit log.
+async fn audited(
+    config: &Config,
+    action: &'static str,
+    work: impl Future<Output = Result<String, Failure>>,
+) -> Result<(), Failure> {
+    // Standard output carries the token.
+    let audit = open_audit(config, Output::Stderr)?;
+    let done = work.await;
+    let is_done = done.is_ok();
+    audit.record(&Entry {
+        token: done.as_ref().ok().cloned(),
+        outcome: if is_done {
+            Outcome::Ok
+        } else {
+            Outcome::Failed
+        },
+        reason: if is_done { "" } else { "other" },
+        ..Entry::new(Face::Cli, action)
+    });
+    audit.close();
+    done.map(drop)
+}
+
+/// Makes a token and gives its id.
+async fn create(args: &Create, config: &Config) -> Result<String, Failure> {
     let store = open(config).await?;
     let token = new_token()?;
     let record = record(args)?;
@@ -148,7 +179,8 @@ async fn create(args: &Create, config: &Config) -> Result<(), Failure> {
         config.notes_store,
         record.id,
     ));
-    show(args, &token, &record, None)
+    show(args, &token, &record, None)?;
+    Ok(record.id)
 }
 
 fn create_line(args: &Create) -> Result<(), Failure> {
@@ -222,7 +254,8 @@ async fn list(as_json: bool, config: &Config) -> Result<(), Failure> {
     print(&table::text(&tokens))
 }
 
-async fn revoke(token: &str, config: &Config) -> Result<(), Failure> {
+/// Revokes a token and gives its id.
+async fn revoke(token: &str, config: &Config) -> Result<String, Failure> {
     let store = open(config).await?;
     let now = Timestamp::now();
     let revoked = store.revoke_token(token, now).await;
@@ -234,7 +267,7 @@ async fn revoke(token: &str, config: &Config) -> Result<(), Failure> {
                 "token {} ({}) is revoked; running servers refuse it within seconds",
                 record.name, record.id
             ));
-            Ok(())
+            Ok(record.id)
         }
         None => Err(Failure::Failed(format!(
             "there is no token with the id {token:?}, and none of that name that is not revoked; \

@@ -212,6 +212,32 @@ async fn without_reads_only_those_that_fail_leave_a_line() {
 }
 
 #[tokio::test]
+async fn making_and_revoking_a_token_leave_a_line_without_the_token() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("data/audit.jsonl");
+    let vars = [("AUTH_MODE", "token")];
+    let make = ["token", "create", "--name", "laptop"];
+    let made = run(folder.path(), &make, &vars).await;
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    run(folder.path(), &make, &vars).await;
+    run(folder.path(), &["token", "revoke", "laptop"], &vars).await;
+    let found = lines(&path);
+    let briefs: Vec<_> = found.iter().map(brief).collect();
+    assert_eq!(
+        briefs,
+        [
+            "cli token.create ok",
+            "cli token.create failed other",
+            "cli token.revoke ok"
+        ]
+    );
+    assert!(found[0]["token"].is_string());
+    assert_eq!(found[0]["token"], found[2]["token"]);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(!text.contains(stdout(&made).trim()), "{text}");
+}
+
+#[tokio::test]
 async fn a_log_that_cannot_be_written_stops_the_start() {
     let folder = tempdir().unwrap();
     fs::write(folder.path().join("file"), "").unwrap();

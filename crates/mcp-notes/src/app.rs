@@ -127,6 +127,7 @@ impl App {
             hsts: config.hsts,
             allowed_origins: config.allowed_origins(),
             authenticator: auth::authenticator(config, &policy, &self.tokens).await?,
+            budgets: config.rates.budgets(),
             sessions: Arc::new(MemorySessions::new(session_limits(config))),
             events: self.events.clone(),
             auditor: Some(Arc::new(self.audit.clone())),
@@ -136,6 +137,7 @@ impl App {
         };
         serve.limits.connections_max = config.connections_max.get();
         serve.limits.body_bytes_max = config.body_bytes_max.get();
+        serve.limits.calls_per_caller_max = config.calls_per_caller_max.get();
         serve.limits.first_byte = config.header_timeout;
         serve.limits.header_read = config.header_timeout;
         serve.limits.keep_alive_idle = config.idle_timeout;

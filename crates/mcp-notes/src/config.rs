@@ -3,6 +3,7 @@
 //! A setting is a row of [`SETTINGS`] and a field of [`Config`]; its documentation is generated
 //! from the row.
 
+mod rates;
 mod read;
 mod report;
 mod secret;
@@ -24,6 +25,7 @@ use mcp_serve::{
 
 use crate::{audit::Destination, rules::Rules};
 
+pub use rates::Rates;
 pub use read::{ConfigError, Loaded, Mistake, Origin, Vars};
 pub use report::{json, markdown, text};
 pub use secret::Secret;
@@ -78,6 +80,10 @@ pub struct Config {
     pub body_bytes_max: NonZeroUsize,
     /// How many connections may be open.
     pub connections_max: NonZeroUsize,
+    /// How much each caller may ask.
+    pub rates: Rates,
+    /// How many requests of one caller may be worked on at the same time.
+    pub calls_per_caller_max: NonZeroUsize,
     /// The time a request has to be complete up to its body.
     pub header_timeout: Duration,
     /// A connection without a request is closed after this time.
@@ -215,6 +221,8 @@ impl Default for Config {
             sessions_per_principal_max: count(1_000),
             body_bytes_max: count(1 << 20),
             connections_max: count(10_000),
+            rates: Rates::default(),
+            calls_per_caller_max: count(64),
             header_timeout: seconds(10),
             idle_timeout: seconds(75),
             request_timeout: seconds(60),

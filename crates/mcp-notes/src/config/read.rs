@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    AuthMode, Config, Profile, secret,
+    AuthMode, Config, Profile, Rates, secret,
     table::{Setting, rows},
 };
 
@@ -241,6 +241,16 @@ impl Reader<'_> {
                     config.auth_mode.as_str()
                 ),
             );
+        }
+        let most = config.rates.most();
+        for (name, count) in config.rates.counts() {
+            if u64::from(count) > most {
+                let expected = format!(
+                    "at most {most}, {} for each second of RATE_LIMIT_WINDOW_SECONDS",
+                    Rates::PER_SECOND_MAX
+                );
+                self.mistake(name, Some(count.to_string()), expected);
+            }
         }
         let hosts_set = ["ALLOWED_HOSTS", "MCP_ALLOWED_HOSTS"]
             .iter()

@@ -3,6 +3,7 @@
 mod audit;
 mod auth;
 mod proxies;
+mod rates;
 mod rules;
 
 use super::{
@@ -46,6 +47,8 @@ pub enum Group {
     Sessions,
     /// Bounds on requests and connections.
     Limits,
+    /// How much each caller may ask.
+    Rates,
     /// Log lines.
     Logs,
     /// The audit log.
@@ -61,6 +64,7 @@ impl Group {
         Self::Notes,
         Self::Sessions,
         Self::Limits,
+        Self::Rates,
         Self::Logs,
         Self::Audit,
     ];
@@ -74,6 +78,7 @@ impl Group {
             Self::Notes => "Notes",
             Self::Sessions => "Sessions",
             Self::Limits => "Limits",
+            Self::Rates => "Rate limits",
             Self::Logs => "Logs",
             Self::Audit => "Audit log",
         }
@@ -385,6 +390,7 @@ pub const SETTINGS: &[&[Setting]] = &[
     rules::RULES,
     SESSIONS,
     LIMITS,
+    rates::RATES,
     LOGS,
     audit::AUDIT,
 ];

@@ -66,6 +66,13 @@ pub(super) fn count(text: &str, max: usize) -> Result<NonZeroUsize, Expected> {
         .ok_or_else(|| format!("a whole number, 1 to {max}, digits only"))
 }
 
+/// A count of requests per window; 0 is no limit.
+pub(super) fn rate(text: &str) -> Result<u32, Expected> {
+    digits(text)
+        .and_then(|n| u32::try_from(n).ok())
+        .ok_or_else(|| "a whole number, 0 for no limit, digits only".into())
+}
+
 /// Hosts separated by commas.
 pub(super) fn hosts(text: &str) -> Result<AllowedHosts, Expected> {
     AllowedHosts::parse(text).map_err(|error| format!("hosts separated by commas: {error}"))

@@ -19,13 +19,22 @@ use tokio::{
 /// Longer than anything a healthy process takes here.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The binary with `args` and nothing in its environment but `vars`, in `folder`.
+/// Settings of every server in a test that does not set them itself: tests ask more in a minute than
+/// anybody else.
+const UNLIMITED: [(&str, &str); 3] = [
+    ("RATE_LIMIT_ANONYMOUS", "0"),
+    ("RATE_LIMIT_SESSIONS", "0"),
+    ("RATE_LIMIT_AUTH_FAILURES", "0"),
+];
+
+/// The binary with `args` and nothing in its environment but `vars` and no rate limits, in `folder`.
 pub(crate) fn command(folder: &Path, args: &[&str], vars: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-notes"));
     command
         .args(args)
         .current_dir(folder)
         .env_clear()
+        .envs(UNLIMITED)
         .envs(vars.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

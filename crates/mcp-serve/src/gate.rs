@@ -192,13 +192,14 @@ impl Gate {
         self.policy.demand(operation)
     }
 
-    /// Whether `principal` may do what `demands` are for, now: its scopes allow all of it, and its
-    /// budgets have enough left for all of it.
+    /// Whether `principal` may do what `demands` are for, now: its scopes allow all of it, its budgets
+    /// have enough left for all of it, and there is room for `calls` more calls in flight.
     pub(crate) async fn admit(
         &self,
         parts: &Parts,
         principal: &Principal,
         demands: &[Demand],
+        calls: usize,
     ) -> Result<Pass, Refusal> {
         self.check_scopes(parts, principal, demands)?;
         let caller = Caller::of(principal, address(parts));
@@ -215,9 +216,14 @@ impl Gate {
             }
             decision = taken.or(decision);
         }
-        let permit = match self.flight.enter(&caller, demands.len()) {
-            Ok(permit) => Some(permit),
-            Err(Full) => return Err(Refusal::Busy),
+        let permit = match calls {
+            // What belongs to a running call, or ends it, must get through.
+            0 => None,
+            calls => Some(
+                self.flight
+                    .enter(&caller, calls)
+                    .map_err(|Full| Refusal::Busy)?,
+            ),
         };
         Ok(Pass { decision, permit })
     }

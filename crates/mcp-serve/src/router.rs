@@ -313,7 +313,7 @@ where
             Access::Public => Principal::anonymous(),
             Access::Known | Access::Scopes(_) => self.authenticate(&parts).await?,
         };
-        let admitted = self.gate.admit(&parts, &principal, &[demand]).await;
+        let admitted = self.gate.admit(&parts, &principal, &[demand], 1).await;
         let pass = admitted.map_err(|why| Failure::at_gate(&why, Some(principal.clone())))?;
         parts.extensions.insert(principal);
         let answer = self.further(parts, body).await;

@@ -250,7 +250,10 @@ where
                 return method_not_allowed(allow);
             }
         };
-        let pass = match self.admit(&mut parts, &principal, &[operation], None).await {
+        let pass = match self
+            .admit(&mut parts, &principal, &[operation], (0, None))
+            .await
+        {
             Ok(pass) => pass,
             Err(refusal) => return refusal,
         };
@@ -262,16 +265,16 @@ where
         response
     }
 
-    /// Asks the gate; the response is its refusal of request `id`.
+    /// Asks the gate for what so many `calls` do; the response is its refusal of request `id`.
     async fn admit(
         &self,
         parts: &mut Parts,
         principal: &Principal,
         operations: &[Operation<'_>],
-        id: Option<&RequestId>,
+        (calls, id): (usize, Option<&RequestId>),
     ) -> Result<Pass, Response<Body>> {
         let demands: Vec<_> = operations.iter().map(|it| self.gate.demand(*it)).collect();
-        let refusal = match self.gate.admit(parts, principal, &demands).await {
+        let refusal = match self.gate.admit(parts, principal, &demands, calls).await {
             Ok(mut pass) => {
                 pass.hold(parts);
                 return Ok(pass);
@@ -316,23 +319,25 @@ where
             Err(refusal) => return refusal,
         };
         let nothing = JsonObject::default();
-        let (operations, id): (Vec<_>, _) = match &incoming {
-            envelope::Body::One(incoming) => {
-                (vec![operation(incoming, &nothing)], incoming.request_id())
-            }
-            envelope::Body::Batch(batch) => {
-                let read = batch.iter().flatten();
-                (read.map(|it| operation(it, &nothing)).collect(), None)
-            }
+        let messages: Vec<&Incoming> = match &incoming {
+            envelope::Body::One(incoming) => vec![incoming],
+            envelope::Body::Batch(batch) => batch.iter().flatten().collect(),
         };
-        if self.lifecycle.soft.is_cancelled() && incoming.has_request() {
+        let id = match messages[..] {
+            [one] => one.request_id(),
+            _ => None,
+        };
+        let requests = messages.iter().filter(|it| it.request_id().is_some());
+        let asked = (requests.count(), id);
+        if self.lifecycle.soft.is_cancelled() && asked.0 > 0 {
             return draining(id);
         }
-        let pass = match self.admit(&mut parts, &principal, &operations, id).await {
+        let operations: Vec<_> = messages.iter().map(|it| operation(it, &nothing)).collect();
+        let pass = match self.admit(&mut parts, &principal, &operations, asked).await {
             Ok(pass) => pass,
             Err(refusal) => return refusal,
         };
-        drop(operations);
+        drop((operations, messages));
         let mut response = match incoming {
             envelope::Body::Batch(batch) => self.batch(parts, principal, batch).await,
             envelope::Body::One(incoming) => match era(&incoming, &parts.headers) {

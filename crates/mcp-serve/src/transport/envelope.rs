@@ -48,16 +48,6 @@ pub(super) enum Body {
     Batch(Vec<Result<Incoming, Malformed>>),
 }
 
-impl Body {
-    /// Whether it asks for anything that is answered.
-    pub(super) fn has_request(&self) -> bool {
-        match self {
-            Self::One(incoming) => matches!(incoming, Incoming::Request(_)),
-            Self::Batch(_) => true,
-        }
-    }
-}
-
 impl Incoming {
     /// The id of a request.
     pub(super) fn request_id(&self) -> Option<&RequestId> {

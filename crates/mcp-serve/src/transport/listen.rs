@@ -62,6 +62,20 @@ where
         Instant::now() + left
     }
 
+    fn check_watched(&self, requested: &SubscriptionFilter) -> Result<(), ErrorData> {
+        let max = self.settings.listen_resources_max;
+        let uris = requested.resource_subscriptions.as_deref();
+        let uris = uris.unwrap_or_default();
+        if uris.len() > max {
+            let message = format!("Invalid params: at most {max} resourceSubscriptions");
+            return Err(ErrorData::invalid_params(message, None));
+        }
+        if uris.iter().any(|uri| uri.len() > URI_BYTES_MAX) {
+            return Err(uri_too_long());
+        }
+        Ok(())
+    }
+
     /// Answers `subscriptions/listen`.
     pub(super) fn listen(
         &self,
@@ -78,18 +92,8 @@ where
             let error = ErrorData::invalid_request("Accept must allow text/event-stream", None);
             return answer::refuse(StatusCode::NOT_ACCEPTABLE, Some(id), &error);
         }
-        let max = self.settings.listen_resources_max;
-        if requested
-            .resource_subscriptions
-            .as_ref()
-            .is_some_and(|uris| uris.len() > max)
-        {
-            let message = format!("Invalid params: at most {max} resourceSubscriptions");
-            return refuse(ErrorData::invalid_params(message, None));
-        }
-        let uris = requested.resource_subscriptions.iter().flatten();
-        if uris.into_iter().any(|uri| uri.len() > URI_BYTES_MAX) {
-            return refuse(uri_too_long());
+        if let Err(error) = self.check_watched(requested) {
+            return refuse(error);
         }
         let Some(listener) = self.listener(principal) else {
             return too_many_streams(Some(id));

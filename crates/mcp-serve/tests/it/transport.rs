@@ -8,6 +8,7 @@
 )]
 
 mod dispatch;
+mod gate;
 mod modern;
 pub(crate) mod probe;
 pub(crate) mod sessions;

@@ -16,6 +16,7 @@ use crate::{
     limit::{Budgets, Limiter, MemoryLimiter},
     policy::{Policy, Unscoped},
     session::{MemorySessions, SessionStore},
+    tls::Tls,
     transport,
 };
 
@@ -26,6 +27,12 @@ pub use crate::guard::{AllowedHosts, AllowedOrigins, HostError, OriginError};
 pub struct Config {
     /// The address to bind; port 0 takes a free one. Default 127.0.0.1:3000.
     pub listen: SocketAddr,
+    /// The certificate to serve with; without one everything travels in the clear. Default: none.
+    pub tls: Option<Arc<Tls>>,
+    /// Whether connections of `trusted_proxies` begin with a header of the PROXY protocol, version 1
+    /// or 2, that names the client. From them it is required then, and from others never taken.
+    /// Default: no.
+    pub proxy_protocol: bool,
     /// The paths on which MCP is served, each with and without a trailing slash. Default `/mcp` and
     /// `/api/v1/mcp`.
     pub mcp_paths: Vec<String>,
@@ -75,6 +82,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
+            tls: None,
+            proxy_protocol: false,
             mcp_paths: vec!["/mcp".to_owned(), "/api/v1/mcp".to_owned()],
             health_path: "/health".to_owned(),
             name: env!("CARGO_PKG_NAME").to_owned(),
@@ -112,6 +121,10 @@ pub struct ConfigError {
 impl Config {
     /// Whether a server can run with these settings; [`Server::bind`](crate::Server::bind) asks.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            let problem = "must be off where there are no trusted_proxies";
+            return Err(ConfigError::new("proxy_protocol", problem));
+        }
         self.validate_paths()?;
         self.validate_limits()
     }
@@ -190,6 +203,8 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("listen", &self.listen)
+            .field("tls", &self.tls)
+            .field("proxy_protocol", &self.proxy_protocol)
             .field("mcp_paths", &self.mcp_paths)
             .field("allowed_hosts", &self.allowed_hosts)
             .field("trusted_proxies", &self.trusted_proxies)
@@ -285,7 +300,8 @@ mod tests {
     #[test]
     fn a_setting_that_no_server_can_run_with_is_named() {
         assert_eq!(Config::default().validate(), Ok(()));
-        let cases: [(&str, Spoil); 11] = [
+        let cases: [(&str, Spoil); 12] = [
+            ("proxy_protocol", |it| it.proxy_protocol = true),
             ("mcp_paths", |it| it.mcp_paths.clear()),
             ("mcp_paths", |it| it.mcp_paths = vec!["mcp".into()]),
             ("mcp_paths", |it| it.mcp_paths = vec!["/livez/".into()]),

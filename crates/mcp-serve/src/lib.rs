@@ -15,6 +15,7 @@ pub mod limit;
 pub mod policy;
 pub mod session;
 pub mod telemetry;
+pub mod tls;
 pub mod transport;
 
 mod gate;

@@ -1,12 +1,16 @@
 //! Bind, run, drain: the accept loop and the end of a server.
 
 mod activity;
+mod arrival;
 mod connection;
 mod exchange;
 mod inbound;
+mod proxy;
 mod socket;
+mod stream;
 
 use std::{
+    convert::Infallible,
     io,
     net::SocketAddr,
     sync::{
@@ -25,13 +29,18 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use self::connection::{End, Shared};
 pub(crate) use self::exchange::{Chunk, Exchange};
+use self::{
+    arrival::Arrivals,
+    connection::{End, Shared},
+};
 use crate::{
+    client::{Scheme, TrustedProxies},
     config::{Config, ConfigError, Drain},
     health::Health,
     lifecycle::Lifecycle,
     router::Router,
+    tls::{self, Tls},
 };
 
 /// Why a server could not start or go on.
@@ -79,6 +88,18 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str 
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     }
+}
+
+/// Reads the certificate again at every SIGHUP.
+async fn reload_at(hangups: Option<(Signal, Arc<Tls>)>) -> Infallible {
+    let Some((mut hangup, tls)) = hangups else {
+        return std::future::pending().await;
+    };
+    while hangup.recv().await.is_some() {
+        let tls = tls.clone();
+        let _ = tokio::task::spawn_blocking(move || tls.reload_on_request()).await;
+    }
+    std::future::pending().await
 }
 
 /// A server that holds its address and does not serve yet.
@@ -157,6 +178,14 @@ where
                 limits: config.limits.clone(),
                 drain: config.drain.clone(),
                 lifecycle: lifecycle.clone(),
+                arrivals: Arrivals {
+                    tls: config.tls.clone(),
+                    proxies: if config.proxy_protocol {
+                        config.trusted_proxies.clone()
+                    } else {
+                        TrustedProxies::none()
+                    },
+                },
                 router: Arc::new(Router::new(factory, routes, config, health, lifecycle)),
             }),
         })
@@ -172,10 +201,18 @@ where
         &self.shared.lifecycle
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the server at once.
+    /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the server at once. With TLS
+    /// SIGHUP reads the certificate again; without, it is left to what the process does with it.
     pub async fn run_until_signal(self) -> Result<Drained, ServeError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+        let hangups = match self.tls() {
+            Some(tls) => {
+                let hangup = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
+                Some((hangup, tls.clone()))
+            }
+            None => None,
+        };
         let hard = self.lifecycle().hard.clone();
         let (stop, stopped) = oneshot::channel();
         let watch = async move {
@@ -193,6 +230,7 @@ where
         tokio::select! {
             drained = run => drained,
             drained = watch => drained,
+            never = reload_at(hangups) => match never {},
         }
     }
 
@@ -225,6 +263,7 @@ where
         let begun = tokio::select! {
             begun = stop_or_soft => begun,
             never = self.accept(&door) => match never {},
+            never = self.watch_files() => match never {},
         };
 
         self.shared.router.begin_drain();
@@ -235,9 +274,29 @@ where
         Ok(finish(&lifecycle, &drain, &self.shared.cut, begun).await)
     }
 
+    fn tls(&self) -> Option<&Arc<Tls>> {
+        self.shared.arrivals.tls.as_ref()
+    }
+
+    /// Looks for a new certificate for ever.
+    async fn watch_files(&self) -> Infallible {
+        match self.tls() {
+            Some(tls) => tls::watch(tls.clone()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn scheme(&self) -> Scheme {
+        match self.tls() {
+            Some(_) => Scheme::Https,
+            None => Scheme::Http,
+        }
+    }
+
     fn announce(&self) {
         tracing::info!(
             address = %self.address,
+            scheme = self.scheme().as_str(),
             name = self.name,
             version = self.version,
             "listening"
@@ -252,7 +311,7 @@ where
     }
 
     /// Accepts connections for ever.
-    async fn accept(&self, door: &Door) -> std::convert::Infallible {
+    async fn accept(&self, door: &Door) -> Infallible {
         const BACKOFF: Duration = Duration::from_millis(50);
         const REPEAT: Duration = Duration::from_secs(5);
         let mut reported: Option<Instant> = None;
@@ -278,8 +337,9 @@ where
             door.open.fetch_sub(1, Ordering::Relaxed);
             // Politeness is bounded too: beyond it the connection is dropped here.
             if let Ok(permit) = door.refusals.clone().try_acquire_owned() {
+                let scheme = self.scheme();
                 self.shared.lifecycle.tasks.spawn(async move {
-                    refuse(stream).await;
+                    refuse(stream, scheme).await;
                     drop(permit);
                 });
             }
@@ -353,18 +413,21 @@ impl Drop for Place {
     }
 }
 
-async fn refuse(mut stream: TcpStream) {
+async fn refuse(mut stream: TcpStream, scheme: Scheme) {
     const BODY: &str = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"too many open connections"}"#;
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
-         content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{BODY}",
-        BODY.len()
-    );
-    let written = timeout(
-        Duration::from_millis(200),
-        stream.write_all(answer.as_bytes()),
-    )
-    .await;
+    // A handshake is too dear a way to say no: the fatal alert `internal_error` (RFC 8446 section
+    // 6.2) stands for causes that are neither the peer's nor the protocol's.
+    const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
+    let answer = match scheme {
+        Scheme::Https => ALERT.to_vec(),
+        Scheme::Http => format!(
+            "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
+             content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{BODY}",
+            BODY.len()
+        )
+        .into_bytes(),
+    };
+    let written = timeout(Duration::from_millis(200), stream.write_all(&answer)).await;
     if matches!(written, Ok(Ok(()))) {
         connection::linger(stream).await;
     }

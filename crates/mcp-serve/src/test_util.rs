@@ -9,6 +9,7 @@
     reason = "a test ends where something is wrong"
 )]
 
+mod certificates;
 mod mcp;
 mod raw;
 
@@ -21,6 +22,7 @@ use rmcp::ServerHandler;
 use tokio::{sync::oneshot, task::JoinHandle};
 
 pub use self::{
+    certificates::{Authority, Issued, install, trusting},
     mcp::{Legacy, Modern, RpcAnswer, post},
     raw::{Next, RawClient, RawHead, RawResponse, SseEvent, SseReader},
 };

@@ -30,7 +30,7 @@ pub(super) struct Leave {
 }
 
 impl Activity {
-    /// A connection whose first bytes have just arrived.
+    /// A connection that has just been accepted.
     pub(super) fn new() -> Self {
         Self {
             begun: Instant::now(),
@@ -41,6 +41,13 @@ impl Activity {
             stalled_since: AtomicU64::new(0),
             unread: AtomicBool::new(false),
         }
+    }
+
+    /// The first bytes of a request have arrived, behind whatever a connection begins with.
+    pub(super) fn open(&self) {
+        let now = self.now();
+        self.idle_since.store(now, Relaxed);
+        self.head_since.store(now, Relaxed);
     }
 
     /// The time by the clock of this connection.

@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::{
+    FutureExt as _,
+    stream::{FuturesUnordered, StreamExt},
+};
 use http::Request;
 use hyper::{
     body::Incoming,
@@ -31,12 +34,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     activity::{Activity, Leave, Protocol},
+    arrival::{Arrivals, Arrived},
     exchange::{Exchange, unless_stalled},
     inbound::Inbound,
     socket::{Opening, Socket},
+    stream::Stream,
 };
 use crate::{
-    client::{Peer, Scheme},
+    client::Peer,
     config::{Drain, Limits},
     lifecycle::Lifecycle,
     router::Router,
@@ -46,6 +51,7 @@ use crate::{
 pub(super) struct Shared<F> {
     /// How many requests got no full answer because the server ended.
     pub(super) cut: Arc<AtomicUsize>,
+    pub(super) arrivals: Arrivals,
     pub(super) router: Arc<Router<F>>,
     pub(super) limits: Limits,
     pub(super) drain: Drain,
@@ -66,37 +72,36 @@ pub(super) enum End {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve<H, F>(mut stream: TcpStream, shared: &Shared<F>) -> End
+pub(super) async fn serve<H, F>(stream: TcpStream, shared: &Shared<F>) -> End
 where
     H: ServerHandler,
     F: Fn() -> H + Send + Sync + 'static,
 {
     // Answers are written whole; waiting for more to send would only add delay.
     let _ = stream.set_nodelay(true);
-    let Some((opening, protocol)) = open(&mut stream, shared).await else {
+    let activity = Arc::new(Activity::new());
+    let Some((mut socket, peer, protocol)) = open(stream, &activity, shared).await else {
         return End::Regular;
     };
-    let Ok(address) = stream.peer_addr() else {
-        return End::Broken;
-    };
-    let peer = Peer {
-        address,
-        scheme: Scheme::Http,
-        certificate: None,
-    };
-    let activity = Arc::new(Activity::new());
-    let mut socket = opening.into_socket(stream, activity.clone());
+    activity.open();
     let end = match protocol {
         Protocol::Http1 => serve_http1(&mut socket, &activity, &peer, shared).await,
         Protocol::Http2 => serve_http2(&mut socket, &activity, peer, shared).await,
     };
     let may_still_send =
         protocol == Protocol::Http2 || end == End::Broken || activity.left_unread();
-    if may_still_send
-        && matches!(end, End::Regular | End::Broken)
-        && let Some(stream) = socket.into_open_stream()
-    {
-        linger(stream).await;
+    match end {
+        End::Regular | End::Broken if may_still_send => {
+            if let Some(mut stream) = socket.into_open_stream() {
+                take_leave(&mut stream).await;
+                linger(stream.into_tcp()).await;
+            }
+        }
+        // A peer that reads learns that this is the end and no accident.
+        End::Deadline => {
+            let _ = socket.shutdown().now_or_never();
+        }
+        _ => {}
     }
     end
 }
@@ -155,19 +160,35 @@ where
     drive(conn, stop, activity, Protocol::Http2, shared).await
 }
 
-/// The first bytes, within their deadlines; `None` when there is nothing to serve.
-async fn open<F>(stream: &mut TcpStream, shared: &Shared<F>) -> Option<(Opening, Protocol)> {
+/// What comes before the first request, within its deadlines, and the HTTP that is spoken then;
+/// `None` when there is nothing to serve.
+async fn open<F>(
+    stream: TcpStream,
+    activity: &Arc<Activity>,
+    shared: &Shared<F>,
+) -> Option<(Socket, Peer, Protocol)> {
     let limits = &shared.limits;
     let reading = async {
-        let mut opening = timeout(limits.first_byte, Opening::read(stream))
+        let address = stream.peer_addr().ok()?;
+        let arriving = (shared.arrivals).receive(stream, address, activity, limits);
+        let Arrived {
+            mut stream,
+            peer,
+            agreed,
+        } = arriving.await?;
+        let mut opening = timeout(limits.first_byte, Opening::read(&mut stream))
             .await
             .ok()?
             .ok()??;
-        let protocol = timeout(limits.header_read, opening.protocol(stream))
-            .await
-            .ok()?
-            .ok()?;
-        Some((opening, protocol))
+        let protocol = match agreed {
+            Some(protocol) => protocol,
+            None => timeout(limits.header_read, opening.protocol(&mut stream))
+                .await
+                .ok()?
+                .ok()?,
+        };
+        let socket = opening.into_socket(stream, activity.clone());
+        Some((socket, peer, protocol))
     };
     // A connection that has not asked for anything is not waited for.
     shared.lifecycle.soft.run_until_cancelled(reading).await?
@@ -326,16 +347,25 @@ where
     .await
 }
 
+/// So long, and within so many bytes, the end of a peer is waited for.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 16 << 20;
+
+/// Says within TLS that nothing more will come.
+async fn take_leave(stream: &mut Stream) {
+    if let Stream::Tls(stream) = stream {
+        let _ = timeout(LINGER, stream.shutdown()).await;
+    }
+}
+
 /// Takes leave of a peer that may still be sending: closing a socket with unread bytes resets it,
 /// and the reset can overtake the answer. Bounded in time and bytes.
 pub(super) async fn linger(mut stream: TcpStream) {
-    const TIME: Duration = Duration::from_secs(2);
-    const BYTES: usize = 16 << 20;
     let drain = async {
         stream.shutdown().await?;
         let mut discard = vec![0; 16 << 10];
         let mut total = 0;
-        while total < BYTES {
+        while total < LINGER_BYTES {
             match stream.read(&mut discard).await? {
                 0 => break,
                 count => total += count,
@@ -343,5 +373,5 @@ pub(super) async fn linger(mut stream: TcpStream) {
         }
         io::Result::Ok(())
     };
-    let _ = timeout(TIME, drain).await;
+    let _ = timeout(LINGER, drain).await;
 }

@@ -1,5 +1,5 @@
-//! The byte stream of one connection: with the bytes that told its protocol put back, and watched
-//! for silence and for peers that do not read.
+//! The byte stream of one connection, with the bytes that told its protocol put back, and watched for
+//! silence.
 
 use std::{
     io::{self, IoSlice},
@@ -8,19 +8,19 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::activity::{Activity, Protocol};
+use super::{
+    activity::{Activity, Protocol},
+    stream::Stream,
+};
 
 /// What an HTTP/2 client sends first when it knows that the server speaks it (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection's stream and what has been read of it already.
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     activity: Arc<Activity>,
     head: [u8; PREFACE.len()],
     head_read: usize,
@@ -36,14 +36,14 @@ pub(super) struct Opening {
 
 impl Opening {
     /// Waits for the first bytes. `None` when the peer closes without any.
-    pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Option<Self>> {
+    pub(super) async fn read(stream: &mut Stream) -> io::Result<Option<Self>> {
         let mut head = [0; PREFACE.len()];
         let read = stream.read(&mut head).await?;
         Ok((read > 0).then_some(Self { head, read }))
     }
 
     /// Reads on until it is sure whether these are the first bytes of HTTP/2.
-    pub(super) async fn protocol(&mut self, stream: &mut TcpStream) -> io::Result<Protocol> {
+    pub(super) async fn protocol(&mut self, stream: &mut Stream) -> io::Result<Protocol> {
         loop {
             if self.head[..self.read] != PREFACE[..self.read] {
                 return Ok(Protocol::Http1);
@@ -59,7 +59,7 @@ impl Opening {
     }
 
     /// The stream as if nothing had been read of it.
-    pub(super) fn into_socket(self, stream: TcpStream, activity: Arc<Activity>) -> Socket {
+    pub(super) fn into_socket(self, stream: Stream, activity: Arc<Activity>) -> Socket {
         Socket {
             stream,
             activity,
@@ -73,17 +73,8 @@ impl Opening {
 
 impl Socket {
     /// The stream, unless the peer has closed it.
-    pub(super) fn into_open_stream(self) -> Option<TcpStream> {
+    pub(super) fn into_open_stream(self) -> Option<Stream> {
         (!self.peer_closed).then_some(self.stream)
-    }
-
-    fn note_write<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_pending() {
-            self.activity.stalled();
-        } else {
-            self.activity.sent();
-        }
-        polled
     }
 }
 
@@ -120,8 +111,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.note_write(polled)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -129,8 +119,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.note_write(polled)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -2,26 +2,34 @@
 //! deadlines.
 
 use std::{
-    fmt::Write as _,
+    fmt::{Debug, Write as _},
     io,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::TcpStream,
     time::timeout,
 };
+use tokio_rustls::TlsConnector;
 
 /// The longest wait for the head of a response, and for its body.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Bytes both ways, in the clear or within TLS.
+pub trait Bytes: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Debug + Send + Unpin> Bytes for T {}
+
 /// One connection to a server.
 #[derive(Debug)]
 pub struct RawClient {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Bytes>>,
     address: SocketAddr,
 }
 
@@ -83,10 +91,45 @@ impl RawClient {
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream: BufReader::new(stream),
+        Ok(Self::over(stream, address))
+    }
+
+    /// Opens a connection within TLS to a server that is called `localhost`.
+    pub async fn connect_tls(
+        address: SocketAddr,
+        config: Arc<rustls::ClientConfig>,
+    ) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Self::over(stream, address).secure(config).await
+    }
+
+    /// Speaks over a connection that is open.
+    #[must_use]
+    pub fn over(stream: impl Bytes + 'static, address: SocketAddr) -> Self {
+        Self {
+            stream: BufReader::new(Box::new(stream)),
             address,
-        })
+        }
+    }
+
+    /// Goes on within TLS. What was read and not used is lost.
+    pub async fn secure(self, config: Arc<rustls::ClientConfig>) -> io::Result<Self> {
+        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+        let shaking = TlsConnector::from(config).connect(name, self.stream.into_inner());
+        let stream = timeout(PATIENCE, shaking)
+            .await
+            .map_err(|_| timed_out("a handshake"))??;
+        Ok(Self::over(stream, self.address))
+    }
+
+    /// Reads up to the end of the connection.
+    pub async fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        timeout(PATIENCE, self.stream.read_to_end(&mut bytes))
+            .await
+            .map_err(|_| timed_out("the end"))??;
+        Ok(bytes)
     }
 
     /// Sends these bytes and nothing else.
@@ -215,7 +258,10 @@ impl RawClient {
         let mut byte = [0; 1];
         match timeout(deadline, self.stream.read(&mut byte)).await {
             Ok(Ok(0)) => true,
-            Ok(Err(error)) => error.kind() == io::ErrorKind::ConnectionReset,
+            Ok(Err(error)) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof
+            ),
             Ok(Ok(_)) | Err(_) => false,
         }
     }

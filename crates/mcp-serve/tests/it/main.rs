@@ -19,5 +19,7 @@ mod mounted;
 mod oracle;
 mod probes;
 mod proxies;
+mod proxy;
 mod signals;
+mod tls;
 mod transport;

@@ -123,6 +123,7 @@ impl App {
             version: env!("CARGO_PKG_VERSION").into(),
             allowed_hosts: config.allowed_hosts.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
+            proxy_protocol: config.proxy_protocol,
             allow_plain_http: config.allow_plain_http,
             hsts: config.hsts,
             allowed_origins: config.allowed_origins(),

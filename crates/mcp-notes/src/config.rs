@@ -7,6 +7,7 @@ mod rates;
 mod read;
 mod report;
 mod secret;
+mod ssl;
 mod table;
 mod value;
 
@@ -29,6 +30,7 @@ pub use rates::Rates;
 pub use read::{ConfigError, Loaded, Mistake, Origin, Vars};
 pub use report::{json, markdown, text};
 pub use secret::Secret;
+pub use ssl::{ClientAuth, Ssl};
 pub use table::{Group, SETTINGS, Setting};
 
 /// Every setting of the server, parsed and checked.
@@ -40,6 +42,8 @@ pub struct Config {
     pub host: IpAddr,
     /// The port to listen on; 0 takes a free one.
     pub port: u16,
+    /// Whether and how the server speaks TLS.
+    pub ssl: Ssl,
     /// The name under which clients reach the server.
     pub server_hostname: Option<String>,
     /// Hosts that a request may name.
@@ -52,6 +56,8 @@ pub struct Config {
     pub tokens_file: Option<PathBuf>,
     /// The proxies that are believed when they say for whom they ask.
     pub trusted_proxies: TrustedProxies,
+    /// Whether their connections begin with a header that names the client.
+    pub proxy_protocol: bool,
     /// How long browsers shall use HTTPS alone; zero does not tell them.
     pub hsts: Duration,
     /// Whether credentials are taken over plain HTTP from other machines.
@@ -201,12 +207,14 @@ impl Default for Config {
             profile: Profile::Development,
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 3000,
+            ssl: Ssl::default(),
             server_hostname: None,
             allowed_hosts: AllowedHosts::loopback(),
             allowed_origins: None,
             auth_mode: AuthMode::None,
             tokens_file: None,
             trusted_proxies: TrustedProxies::none(),
+            proxy_protocol: false,
             hsts: seconds(365 * 24 * 3600),
             allow_plain_http: false,
             health_check_path: "/health".into(),

@@ -1,15 +1,18 @@
 //! `mcp-notes serve`: the server, until it is told to stop.
 
+use std::sync::Arc;
+
 use mcp_serve::{
     ServeError,
     telemetry::{Output, Telemetry},
+    tls::{Tls, TlsError},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, open_audit, runtime, start_logs};
 use crate::{
     app::{App, causes},
-    config::{Config, ConfigError, LogLevel},
+    config::{Config, ConfigError, LogLevel, Ssl},
 };
 
 pub(super) fn run() -> Result<(), Failure> {
@@ -24,6 +27,7 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
         logs.set_level(LogLevel::Warn.as_str())
             .map_err(Failure::failed)?;
     }
+    let tls = tls(config)?;
     let audit = open_audit(config, Output::Stdout)?;
     let app = App::open(config, audit.clone())
         .await
@@ -32,7 +36,8 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
         .map_err(Failure::failed)?;
     let handler = app.handler().clone();
     let factory = move || handler.clone();
-    let serve_config = app.serve_config(config).await.map_err(ConfigError::from)?;
+    let mut serve_config = app.serve_config(config).await.map_err(ConfigError::from)?;
+    serve_config.tls = tls;
     let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
     let reopening = async {
         while hangup.recv().await.is_some() {
@@ -50,4 +55,19 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
         _ => Failure::failed(error),
     })?;
     closed.map_err(Failure::failed)
+}
+
+/// The certificate to serve with, if there is to be one.
+fn tls(config: &Config) -> Result<Option<Arc<Tls>>, Failure> {
+    let Some(files) = config.ssl.files() else {
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(
+        Tls::load(files).map_err(|error| named(&error))?,
+    )))
+}
+
+/// What is wrong with a file, and which setting names it.
+pub(super) fn named(error: &TlsError) -> Failure {
+    Failure::Failed(format!("{}: {error}", Ssl::setting(error.part)))
 }

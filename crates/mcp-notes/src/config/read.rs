@@ -9,8 +9,9 @@ use std::{
 };
 
 use super::{
-    AuthMode, Config, Profile, Rates, secret,
+    AuthMode, ClientAuth, Config, Profile, Rates, secret,
     table::{Setting, rows},
+    value::Word as _,
 };
 
 /// The variables a configuration is read from.
@@ -252,6 +253,7 @@ impl Reader<'_> {
                 self.mistake(name, Some(count.to_string()), expected);
             }
         }
+        self.check_tls(config);
         let hosts_set = ["ALLOWED_HOSTS", "MCP_ALLOWED_HOSTS"]
             .iter()
             .any(|name| self.value(name).is_some());
@@ -291,10 +293,9 @@ impl Reader<'_> {
 
     /// Other machines must be able to send their credentials in TLS.
     fn check_plain_http(&mut self, config: &Config) {
-        let is_tls = self.value("SSL_ENABLED").is_some_and(|v| v == "true");
         let is_open = config.auth_mode != AuthMode::None
             && !config.host.is_loopback()
-            && !is_tls
+            && !config.ssl.enabled
             && config.trusted_proxies.is_empty()
             && !config.allow_plain_http;
         if is_open {
@@ -310,6 +311,49 @@ impl Reader<'_> {
                     config.auth_mode.as_str()
                 ),
             );
+        }
+    }
+
+    /// Nothing that was meant to be encrypted travels in the clear, and no proxy is taken at its word
+    /// by accident.
+    fn check_tls(&mut self, config: &Config) {
+        let ssl = &config.ssl;
+        if config.proxy_protocol && config.trusted_proxies.is_empty() {
+            let expected = "the networks of the proxies, because PROXY_PROTOCOL=on";
+            self.mistake("TRUSTED_PROXIES", None, expected.into());
+        }
+        let of_clients = match ssl.client_auth {
+            ClientAuth::None => None,
+            asked => Some(format!("SSL_CLIENT_AUTH={}", asked.word())),
+        };
+        let enabled = || Some("SSL_ENABLED=true".to_owned());
+        let paths = [
+            ("SSL_KEY_PATH", &ssl.key_path, enabled()),
+            ("SSL_CERT_PATH", &ssl.cert_path, enabled()),
+            ("SSL_CLIENT_CA_PATH", &ssl.client_ca_path, of_clients),
+        ];
+        if !ssl.enabled {
+            let auth = (ssl.client_auth != ClientAuth::None).then_some("SSL_CLIENT_AUTH");
+            let set = paths.iter().filter(|(_, path, _)| path.is_some());
+            for name in set.map(|(name, ..)| *name).chain(auth) {
+                let expected = "SSL_ENABLED=true beside it, because without that the server \
+                                speaks plain HTTP";
+                self.mistake(name, None, expected.into());
+            }
+            return;
+        }
+        for (name, path, asked) in paths {
+            match (path, asked) {
+                (None, Some(asked)) => {
+                    self.mistake(name, None, format!("the path of a file, because {asked}"));
+                }
+                (Some(_), None) => {
+                    let expected = "SSL_CLIENT_AUTH=optional or required beside it, because \
+                                    otherwise no client is asked for a certificate";
+                    self.mistake(name, None, expected.into());
+                }
+                _ => {}
+            }
         }
     }
 
@@ -343,9 +387,6 @@ pub(super) const LATER: &[(&str, &str)] = &[
     ("MONGODB_URI", "MongoDB store"),
     ("MONGO_URI", "MongoDB store"),
     ("REDIS_HOST", "Redis"),
-    ("SSL_ENABLED", "TLS"),
-    ("SSL_KEY_PATH", "TLS"),
-    ("SSL_CERT_PATH", "TLS"),
 ];
 
 /// A warning for every variable that looks like a setting and is none.

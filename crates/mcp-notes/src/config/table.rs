@@ -5,6 +5,7 @@ mod auth;
 mod proxies;
 mod rates;
 mod rules;
+mod tls;
 
 use super::{
     Config, Profile,
@@ -41,6 +42,8 @@ pub enum Group {
     Auth,
     /// What stands between clients and the server.
     Proxies,
+    /// The certificate of the server, and those of its clients.
+    Tls,
     /// Where notes are and how long they may be.
     Notes,
     /// Sessions of the protocol revisions before 2026-07-28.
@@ -60,6 +63,7 @@ impl Group {
     pub const ALL: &[Self] = &[
         Self::Server,
         Self::Auth,
+        Self::Tls,
         Self::Proxies,
         Self::Notes,
         Self::Sessions,
@@ -75,6 +79,7 @@ impl Group {
             Self::Server => "Server",
             Self::Auth => "Callers",
             Self::Proxies => "Proxies and HTTPS",
+            Self::Tls => "TLS",
             Self::Notes => "Notes",
             Self::Sessions => "Sessions",
             Self::Limits => "Limits",
@@ -385,6 +390,7 @@ const LOGS: &[Setting] = &[
 pub const SETTINGS: &[&[Setting]] = &[
     SERVER,
     auth::AUTH,
+    tls::TLS,
     proxies::PROXIES,
     NOTES,
     rules::RULES,

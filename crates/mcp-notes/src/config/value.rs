@@ -15,7 +15,7 @@ use mcp_serve::{
 
 use crate::{action::Action, rules::Isolation};
 
-use super::{AuthMode, LogFormat, LogLevel, Origins, Profile, StoreUrl};
+use super::{AuthMode, ClientAuth, LogFormat, LogLevel, Origins, Profile, StoreUrl};
 use crate::audit::Destination;
 
 /// What was expected instead of the text; completes "expected ...".
@@ -164,6 +164,15 @@ pub(super) fn audit_log(text: &str) -> Result<Destination, Expected> {
     }
 }
 
+/// `on` or `off`.
+pub(super) fn on_or_off(text: &str) -> Result<bool, Expected> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("on or off".into()),
+    }
+}
+
 /// `sqlite:PATH`.
 pub(super) fn store(text: &str) -> Result<StoreUrl, Expected> {
     match text.strip_prefix("sqlite:") {
@@ -238,6 +247,14 @@ impl Word for Isolation {
 
 impl Word for bool {
     const WORDS: &'static [(&'static str, Self)] = &[("true", true), ("false", false)];
+}
+
+impl Word for ClientAuth {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("none", Self::None),
+        ("optional", Self::Optional),
+        ("required", Self::Required),
+    ];
 }
 
 impl Word for LogLevel {

@@ -26,15 +26,30 @@ async fn python_sdk() {
     drive("python", "py-sdk/drive.py", 70).await;
 }
 
-/// Runs a driver, which prints a line for each step.
+/// Runs a driver against a server of its own.
 async fn drive(interpreter: &str, driver: &str, steps_min: usize) {
     let folder = tempfile::tempdir().unwrap();
     let server = Served::start(folder.path(), &[]).await;
+    let url = format!("http://{}/mcp", server.address);
+    drive_at(&url, interpreter, driver, steps_min, &[]).await;
+    let (status, _) = server.stop().await;
+    assert!(status.success());
+}
+
+/// Runs a driver, which prints a line for each step, against the server at `url`.
+pub(crate) async fn drive_at(
+    url: &str,
+    interpreter: &str,
+    driver: &str,
+    steps_min: usize,
+    vars: &[(&str, &str)],
+) {
     let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     let run = Command::new(tool(interpreter))
         .arg(clients.join(driver))
-        .arg(format!("http://{}/mcp", server.address))
+        .arg(url)
         .args(["--seconds", "100"])
+        .envs(vars.iter().copied())
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
@@ -51,6 +66,4 @@ async fn drive(interpreter: &str, driver: &str, steps_min: usize) {
         .filter(|line| line.starts_with("ok "))
         .count();
     assert!(steps >= steps_min, "{report}");
-    let (status, _) = server.stop().await;
-    assert!(status.success());
 }

@@ -69,6 +69,11 @@ fn every_setting_takes_effect() {
         ("APP_ENV", "production"),
         ("HOST", "::1"),
         ("PORT", "0"),
+        ("SSL_ENABLED", "true"),
+        ("SSL_KEY_PATH", "/etc/mcp-notes/key.pem"),
+        ("SSL_CERT_PATH", "/etc/mcp-notes/chain.pem"),
+        ("SSL_CLIENT_AUTH", "required"),
+        ("SSL_CLIENT_CA_PATH", "/etc/mcp-notes/clients.pem"),
         ("SERVER_HOSTNAME", "notes.example.com"),
         (
             "ALLOWED_HOSTS",
@@ -78,6 +83,7 @@ fn every_setting_takes_effect() {
         ("AUTH_MODE", "token"),
         ("TOKENS_FILE", "/etc/mcp-notes/tokens"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,192.0.2.7"),
+        ("PROXY_PROTOCOL", "on"),
         ("HSTS_SECONDS", "600"),
         ("ALLOW_PLAIN_HTTP", "true"),
         ("HEALTH_CHECK_PATH", "/status"),
@@ -135,6 +141,7 @@ fn all_mistakes_are_told_at_once() {
         ("LOG_FORMAT", "ecs"),
         ("ALLOWED_HOSTS", "10.0.0.0/8"),
         ("ALLOWED_ORIGINS", "https://app.example.com/path"),
+        ("REDIS_HOST", "redis"),
         ("SSL_ENABLED", "true"),
     ]);
     let named: Vec<_> = found.iter().map(|m| m.setting.as_str()).collect();
@@ -146,8 +153,10 @@ fn all_mistakes_are_told_at_once() {
             "ALLOWED_ORIGINS",
             "SESSION_TTL",
             "LOG_FORMAT",
-            "SSL_ENABLED",
-            "HOST"
+            "REDIS_HOST",
+            "HOST",
+            "SSL_KEY_PATH",
+            "SSL_CERT_PATH"
         ]
     );
     let text = Config::from_vars(&vars(&[("PORT", "x"), ("SESSION_TTL", "0")]))
@@ -377,18 +386,42 @@ fn credentials_of_other_machines_need_a_way_to_travel_encrypted() {
 
 #[test]
 fn what_a_deployment_relies_on_and_is_not_there_yet_stops_the_start() {
-    for name in [
-        "MONGODB_URI",
-        "MONGO_URI",
-        "REDIS_HOST",
-        "SSL_KEY_PATH",
-        "SSL_CERT_PATH",
-    ] {
+    for name in ["MONGODB_URI", "MONGO_URI", "REDIS_HOST"] {
         let found = mistakes(&[(name, "secret-value")]);
         assert_eq!(found[0].setting, name);
         assert!(!found[0].to_string().contains("secret-value"));
     }
-    assert_eq!(load(&[("SSL_ENABLED", "false")]).config, Config::default());
+}
+
+#[test]
+fn what_was_meant_to_be_encrypted_never_travels_in_the_clear() {
+    let key = ("SSL_KEY_PATH", "/etc/key.pem");
+    let cert = ("SSL_CERT_PATH", "/etc/chain.pem");
+    let authorities = ("SSL_CLIENT_CA_PATH", "/etc/clients.pem");
+    let (on, required) = (("SSL_ENABLED", "true"), ("SSL_CLIENT_AUTH", "required"));
+    let named = |given: &[(&str, &str)]| -> Vec<String> {
+        let found = mistakes(given).into_iter();
+        found.map(|mistake| mistake.setting).collect()
+    };
+    assert_eq!(named(&[on]), ["SSL_KEY_PATH", "SSL_CERT_PATH"]);
+    assert_eq!(named(&[on, key]), ["SSL_CERT_PATH"]);
+    assert_eq!(named(&[key, cert]), ["SSL_KEY_PATH", "SSL_CERT_PATH"]);
+    assert_eq!(named(&[("SSL_ENABLED", "false"), key]), ["SSL_KEY_PATH"]);
+    assert_eq!(named(&[required]), ["SSL_CLIENT_AUTH"]);
+    assert_eq!(named(&[on, key, cert, required]), ["SSL_CLIENT_CA_PATH"]);
+    assert_eq!(named(&[on, key, cert, authorities]), ["SSL_CLIENT_CA_PATH"]);
+
+    assert_eq!(named(&[("PROXY_PROTOCOL", "on")]), ["TRUSTED_PROXIES"]);
+
+    let plain = load(&[("SSL_ENABLED", "false")]).config;
+    assert_eq!(plain, Config::default());
+    assert_eq!(plain.ssl.files(), None);
+    let files = load(&[on, key, cert]).config.ssl.files().unwrap();
+    assert_eq!(files.clients, None);
+    let files = load(&[on, key, cert, authorities, required]);
+    let clients = files.config.ssl.files().unwrap().clients.unwrap();
+    assert!(clients.required);
+    assert_eq!(clients.authorities.to_str(), Some("/etc/clients.pem"));
 }
 
 #[test]

@@ -25,5 +25,6 @@ mod scopes;
 mod secrets;
 mod stdio;
 mod tidy;
+mod tls;
 mod tokens;
 mod tools;

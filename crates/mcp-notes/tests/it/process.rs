@@ -5,7 +5,8 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{ExitStatus, Output, Stdio},
-    time::Duration,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -13,7 +14,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     process::{Child, ChildStdout, Command},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// Longer than anything a healthy process takes here.
@@ -78,7 +79,8 @@ pub(crate) struct Served {
     /// The first line of the log.
     pub(crate) first_line: Value,
     /// The rest of the log. It is read all the time, so that the pipe never fills.
-    log: JoinHandle<Vec<Value>>,
+    log: Arc<Mutex<Vec<Value>>>,
+    reading: JoinHandle<()>,
 }
 
 impl Served {
@@ -102,11 +104,23 @@ impl Served {
         let address = first_line["address"]
             .as_str()
             .expect("the first line has the address");
+        let log = Arc::default();
         Self {
             address: address.parse().unwrap(),
             child,
             first_line,
-            log: tokio::spawn(read(lines)),
+            reading: tokio::spawn(read(lines, Arc::clone(&log))),
+            log,
+        }
+    }
+
+    /// Waits until the log has a line whose message contains `words`.
+    pub(crate) async fn says(&self, words: &str) {
+        let begun = Instant::now();
+        let has = |line: &Value| line["msg"].as_str().is_some_and(|it| it.contains(words));
+        while !self.log.lock().unwrap().iter().any(has) {
+            assert!(begun.elapsed() < PATIENCE, "the log never says {words:?}");
+            sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -128,18 +142,19 @@ impl Served {
 
     /// Waits for the end of a process that was asked to stop.
     pub(crate) async fn ended(mut self) -> (ExitStatus, Vec<Value>) {
-        let log = timeout(PATIENCE, self.log).await.unwrap().unwrap();
+        timeout(PATIENCE, self.reading).await.unwrap().unwrap();
         let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
+        let log = std::mem::take(&mut *self.log.lock().unwrap());
         (status, log)
     }
 }
 
-async fn read(mut lines: Lines<BufReader<ChildStdout>>) -> Vec<Value> {
-    let mut log = Vec::new();
+async fn read(mut lines: Lines<BufReader<ChildStdout>>, log: Arc<Mutex<Vec<Value>>>) {
     while let Some(line) = lines.next_line().await.unwrap() {
-        log.push(serde_json::from_str(&line).unwrap());
+        log.lock()
+            .unwrap()
+            .push(serde_json::from_str(&line).unwrap());
     }
-    log
 }
 
 /// A path as text.

@@ -15,6 +15,16 @@ pub(super) const PROXIES: &[Setting] = &[
         ..ROW
     },
     Setting {
+        name: "PROXY_PROTOCOL",
+        group: Group::Proxies,
+        kind: "off or on",
+        about: "With on, every connection of a trusted proxy must begin with a header of the PROXY \
+                protocol, version 1 or 2, that names the client; from others none is taken.",
+        set: |c, v| put(&mut c.proxy_protocol, value::on_or_off(v)),
+        show: |c| if c.proxy_protocol { "on" } else { "off" }.into(),
+        ..ROW
+    },
+    Setting {
         name: "HSTS_SECONDS",
         group: Group::Proxies,
         kind: "seconds",

@@ -216,10 +216,10 @@ async fn making_and_revoking_a_token_leave_a_line_without_the_token() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("data/audit.jsonl");
     let vars = [("AUTH_MODE", "token")];
-    let make = ["token", "create", "--name", "laptop"];
-    let made = run(folder.path(), &make, &vars).await;
+    let words = ["token", "create", "--name", "laptop"];
+    let made = run(folder.path(), &words, &vars).await;
     assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
-    run(folder.path(), &make, &vars).await;
+    run(folder.path(), &words, &vars).await;
     run(folder.path(), &["token", "revoke", "laptop"], &vars).await;
     let found = lines(&path);
     let briefs: Vec<_> = found.iter().map(brief).collect();

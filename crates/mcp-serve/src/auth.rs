@@ -1,5 +1,7 @@
 //! Who is calling: the [`Principal`] that every request carries in its extensions.
 
+pub mod oauth;
+
 mod bearer;
 mod principal;
 pub mod token;

@@ -16,6 +16,7 @@ mod http2;
 mod limits;
 mod log;
 mod mounted;
+mod oauth;
 mod oracle;
 mod probes;
 mod proxies;

@@ -1,0 +1,251 @@
+//! The keys of one issuer as they are known here: read in the background, kept for a while when the
+//! issuer cannot be reached, and never asked for more often than the settings say.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+use url::Url;
+
+use super::{
+    Clock,
+    address::IssuerUrl,
+    algorithm::Algorithm,
+    discovery::discover,
+    fetch::{Fetched, Fetcher, Trouble},
+    keys::{Document, KeySet},
+};
+
+/// A hundred keys of 4096 bits with their certificates.
+const KEYS_BYTES_MAX: usize = 512 << 10;
+/// What an issuer may ask for with `max-age`, at least and at most.
+const FRESH_MIN: Duration = Duration::from_mins(1);
+const FRESH_MAX: Duration = Duration::from_hours(1);
+
+/// When the keys of issuers are read.
+#[derive(Debug, Clone)]
+pub struct KeyTimes {
+    /// Keys are read again after this time, unless the issuer asks for another one between one
+    /// minute and one hour. Default 10 min.
+    pub refresh: Duration,
+    /// Keys that cannot be read again count for so long. Default 24 h.
+    pub stale_max: Duration,
+    /// A token with an unknown key makes the keys be read again, once within this time. Default 60 s.
+    pub unknown_key: Duration,
+    /// After a failure the issuer is left alone for so long. Default 5 s.
+    pub retry: Duration,
+}
+
+impl Default for KeyTimes {
+    fn default() -> Self {
+        Self {
+            refresh: Duration::from_mins(10),
+            stale_max: Duration::from_hours(24),
+            unknown_key: Duration::from_mins(1),
+            retry: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What is known of an issuer.
+pub(super) struct Known {
+    pub(super) keys: KeySet,
+    pub(super) introspection: Option<Url>,
+    read_at: Duration,
+    fresh_until: Duration,
+}
+
+/// One issuer.
+pub(super) struct Source {
+    shared: Arc<Shared>,
+    flight: Mutex<Flight>,
+}
+
+struct Shared {
+    issuer: IssuerUrl,
+    fetcher: Fetcher,
+    algorithms: Vec<Algorithm>,
+    times: KeyTimes,
+    clock: Clock,
+    /// Its tokens may all be opaque.
+    keyless: bool,
+    known: ArcSwapOption<Known>,
+    failed: AtomicBool,
+}
+
+/// The one read that may be under way. It ends with the source.
+#[derive(Default)]
+struct Flight {
+    task: Option<(AbortOnDropHandle<()>, watch::Receiver<bool>)>,
+    begun: Option<Duration>,
+    begun_for_unknown: Option<Duration>,
+}
+
+/// Why the keys are wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Want {
+    Fresh,
+    Unknown,
+}
+
+impl Source {
+    pub(super) fn new(
+        issuer: IssuerUrl,
+        fetcher: Fetcher,
+        algorithms: Vec<Algorithm>,
+        times: KeyTimes,
+        clock: Clock,
+        keyless: bool,
+    ) -> Self {
+        let shared = Shared {
+            issuer,
+            fetcher,
+            algorithms,
+            times,
+            clock,
+            keyless,
+            known: ArcSwapOption::empty(),
+            failed: AtomicBool::new(false),
+        };
+        Self {
+            shared: Arc::new(shared),
+            flight: Mutex::default(),
+        }
+    }
+
+    pub(super) fn issuer(&self) -> &IssuerUrl {
+        &self.shared.issuer
+    }
+
+    /// Begins to read what is not known yet.
+    pub(super) fn warm_up(&self) {
+        if self.usable().is_none() {
+            self.begin(Want::Fresh);
+        }
+    }
+
+    /// What is known, at once where possible; `None` when the issuer cannot be asked.
+    pub(super) async fn known(&self) -> Option<Arc<Known>> {
+        if let Some(known) = self.usable() {
+            if known.fresh_until <= self.now() {
+                self.begin(Want::Fresh);
+            }
+            return Some(known);
+        }
+        self.wait(Want::Fresh).await;
+        self.usable()
+    }
+
+    /// What is known after a token came with a key that was not: the issuer is asked, unless it was
+    /// asked for that reason a short while ago.
+    pub(super) async fn renewed(&self) -> Option<Arc<Known>> {
+        self.wait(Want::Unknown).await;
+        self.usable()
+    }
+
+    /// Whether the last attempt to ask the issuer came to nothing.
+    pub(super) fn has_failed(&self) -> bool {
+        self.shared.failed.load(Ordering::Relaxed)
+    }
+
+    fn now(&self) -> Duration {
+        (self.shared.clock)()
+    }
+
+    fn usable(&self) -> Option<Arc<Known>> {
+        let known = self.shared.known.load_full()?;
+        let until = known.read_at + self.shared.times.stale_max;
+        (self.now() < until).then_some(known)
+    }
+
+    async fn wait(&self, want: Want) {
+        if let Some(mut landed) = self.begin(want) {
+            // An end without word is an end too.
+            let _ = landed.wait_for(|landed| *landed).await;
+        }
+    }
+
+    /// Begins to ask the issuer, if nobody does already and it is time; gives the end of it.
+    fn begin(&self, want: Want) -> Option<watch::Receiver<bool>> {
+        let mut flight = self.flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((task, landed)) = &flight.task
+            && !task.is_finished()
+            && !*landed.borrow()
+        {
+            return Some(landed.clone());
+        }
+        let now = self.now();
+        let times = &self.shared.times;
+        let (last, pause) = match want {
+            Want::Fresh => (flight.begun, times.retry),
+            Want::Unknown => (flight.begun_for_unknown, times.unknown_key),
+        };
+        if last.is_some_and(|last| now < last + pause) {
+            return None;
+        }
+        flight.begun = Some(now);
+        if want == Want::Unknown {
+            flight.begun_for_unknown = Some(now);
+        }
+        let (ended, landed) = watch::channel(false);
+        let shared = self.shared.clone();
+        let task = tokio::spawn(async move {
+            shared.refresh().await;
+            let _ = ended.send(true);
+        });
+        flight.task = Some((AbortOnDropHandle::new(task), landed.clone()));
+        Some(landed)
+    }
+}
+
+impl Shared {
+    async fn refresh(&self) {
+        let issuer = self.issuer.as_str();
+        match self.read().await {
+            Ok(known) => {
+                self.known.store(Some(Arc::new(known)));
+                if self.failed.swap(false, Ordering::Relaxed) {
+                    tracing::info!(issuer, "an issuer answers again");
+                }
+            }
+            Err(error) => {
+                if self.failed.swap(true, Ordering::Relaxed) {
+                    tracing::debug!(issuer, %error, "the keys of an issuer still cannot be read");
+                } else {
+                    tracing::warn!(issuer, %error, "the keys of an issuer cannot be read");
+                }
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Known, Trouble> {
+        let endpoints = discover(&self.fetcher, &self.issuer).await?;
+        let (keys, max_age) = match &endpoints.keys {
+            Some(url) => {
+                let Fetched { document, max_age } =
+                    self.fetcher.get::<Document>(url, KEYS_BYTES_MAX).await?;
+                (KeySet::read(document, &self.algorithms)?, max_age)
+            }
+            None if self.keyless => (KeySet::default(), None),
+            None => return Err(Trouble::NoAddress("jwks_uri")),
+        };
+        let refresh = self.times.refresh;
+        let fresh = max_age.map_or(refresh, |asked| {
+            asked.clamp(FRESH_MIN.min(refresh), FRESH_MAX.max(refresh))
+        });
+        let read_at = (self.clock)();
+        Ok(Known {
+            keys,
+            introspection: endpoints.introspection,
+            read_at,
+            fresh_until: read_at + fresh,
+        })
+    }
+}

@@ -3,6 +3,7 @@
 //! A setting is a row of [`SETTINGS`] and a field of [`Config`]; its documentation is generated
 //! from the row.
 
+mod oauth;
 mod rates;
 mod read;
 mod report;
@@ -26,6 +27,7 @@ use mcp_serve::{
 
 use crate::{audit::Destination, rules::Rules};
 
+pub use oauth::{OAuthSettings, PublicUrl};
 pub use rates::Rates;
 pub use read::{ConfigError, Loaded, Mistake, Origin, Vars};
 pub use report::{json, markdown, text};
@@ -46,6 +48,8 @@ pub struct Config {
     pub ssl: Ssl,
     /// The name under which clients reach the server.
     pub server_hostname: Option<String>,
+    /// The URL under which clients reach the server.
+    pub public_url: Option<PublicUrl>,
     /// Hosts that a request may name.
     pub allowed_hosts: AllowedHosts,
     /// Origins whose pages may call; `None` leaves it to the profile.
@@ -62,6 +66,8 @@ pub struct Config {
     pub hsts: Duration,
     /// Whether credentials are taken over plain HTTP from other machines.
     pub allow_plain_http: bool,
+    /// Whose access tokens are taken.
+    pub oauth: OAuthSettings,
     /// The path of the health report.
     pub health_check_path: String,
     /// Where the notes are.
@@ -209,6 +215,7 @@ impl Default for Config {
             port: 3000,
             ssl: Ssl::default(),
             server_hostname: None,
+            public_url: None,
             allowed_hosts: AllowedHosts::loopback(),
             allowed_origins: None,
             auth_mode: AuthMode::None,
@@ -217,6 +224,7 @@ impl Default for Config {
             proxy_protocol: false,
             hsts: seconds(365 * 24 * 3600),
             allow_plain_http: false,
+            oauth: OAuthSettings::default(),
             health_check_path: "/health".into(),
             notes_store: StoreUrl("sqlite:data/notes.db".into()),
             title_chars_max: count(255),

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use mcp_serve::{
     auth::{
         Anonymous, Authenticator, Scopes,
+        oauth::{Introspection, OAuth, OAuthError, Settings},
         token::{
             SourceError, TokenHash, TokenRecord, TokenSource, Tokens, TokensFile, TokensFileError,
         },
@@ -27,9 +28,6 @@ pub(crate) const SCOPES: [&str; 4] = [action::READ, action::WRITE, action::DELET
 /// Why callers cannot be told apart. Names the setting; its source says the rest.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthSetupError {
-    /// The mode is not part of this program.
-    #[error("AUTH_MODE={} is not built into this program", .0.as_str())]
-    NotBuilt(AuthMode),
     /// The file of tokens is not there or not right.
     #[error("TOKENS_FILE {path:?}")]
     TokensFile {
@@ -38,16 +36,22 @@ pub enum AuthSetupError {
         /// What is wrong with it.
         source: TokensFileError,
     },
+    /// No token of an issuer could be checked.
+    #[error("AUTH_MODE=oauth")]
+    OAuth(#[from] OAuthError),
 }
 
 impl From<AuthSetupError> for ConfigError {
     /// All of them are mistakes in the settings, or in what the settings name.
     fn from(error: AuthSetupError) -> Self {
         let mistake = match &error {
-            AuthSetupError::NotBuilt(mode) => Mistake {
+            AuthSetupError::OAuth(why) => Mistake {
                 setting: "AUTH_MODE".into(),
-                given: Some(mode.as_str().into()),
-                expected: "a mode that is built into this program".into(),
+                given: Some(AuthMode::OAuth.as_str().into()),
+                expected: format!(
+                    "settings with which a token can be checked ({})",
+                    causes(why)
+                ),
             },
             AuthSetupError::TokensFile { path, source } => Mistake {
                 setting: "TOKENS_FILE".into(),
@@ -75,7 +79,7 @@ pub(super) async fn authenticator(
             let basic_scopes = policy.basic_scopes();
             Ok(Arc::new(Tokens::new(source, realm, basic_scopes)))
         }
-        mode @ AuthMode::OAuth => Err(AuthSetupError::NotBuilt(mode)),
+        AuthMode::OAuth => Ok(Arc::new(oauth(config, policy)?)),
     }
 }
 
@@ -127,4 +131,32 @@ fn record(token: AccessToken) -> TokenRecord {
         last_used: token.last_used,
         revoked_at: token.revoked_at,
     }
+}
+
+fn oauth(config: &Config, policy: &NotesPolicy) -> Result<OAuth, OAuthError> {
+    let asked = &config.oauth;
+    let at = |path: String| config.public_url.as_ref()?.resource(&path);
+    let paths = mcp_serve::Config::default().mcp_paths;
+    let resources = paths.into_iter().filter_map(at).collect();
+    let mut settings = Settings::new(asked.issuers.clone(), resources);
+    settings.audiences.clone_from(&asked.audiences);
+    settings.algorithms.clone_from(&asked.algorithms);
+    settings.typed = asked.typed;
+    settings.keys.refresh = asked.keys_refresh;
+    settings.keys.stale_max = asked.keys_stale;
+    settings.basic_scopes = policy.basic_scopes();
+    if let (Some(issuer), Some(id), Some(secret)) = (
+        asked.issuers.first(),
+        &asked.client_id,
+        &asked.client_secret,
+    ) {
+        let secret = secret.expose().to_owned();
+        settings.introspection = Some(Introspection {
+            endpoint: asked.introspection_url.clone(),
+            ..Introspection::new(issuer.clone(), id.clone(), secret)
+        });
+    }
+    let oauth = OAuth::new(settings)?;
+    oauth.warm_up();
+    Ok(oauth)
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    AuthMode, ClientAuth, Config, Profile, Rates, secret,
+    AuthMode, ClientAuth, Config, Profile, PublicUrl, Rates, oauth, secret,
     table::{Setting, rows},
     value::Word as _,
 };
@@ -272,6 +272,12 @@ impl Reader<'_> {
         {
             config.allowed_hosts = hosts;
         }
+        if let Some(name) = config.public_url.as_ref().and_then(PublicUrl::host)
+            && let Ok(hosts) = config.allowed_hosts.clone().with(&name)
+        {
+            config.allowed_hosts = hosts;
+        }
+        self.mistakes.extend(oauth::mistakes(config));
         if config.session_lifetime < config.session_ttl {
             self.mistake(
                 "SESSION_LIFETIME",

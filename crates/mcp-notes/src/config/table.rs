@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod oauth;
 mod proxies;
 mod rates;
 mod rules;
@@ -166,6 +167,19 @@ const SERVER: &[Setting] = &[
         about: "The name under which clients reach the server; it is added to ALLOWED_HOSTS.",
         set: |c, v| put(&mut c.server_hostname, value::host_name(v).map(Some)),
         show: |c| c.server_hostname.clone().unwrap_or_default(),
+        ..ROW
+    },
+    Setting {
+        name: "PUBLIC_URL",
+        kind: "URL",
+        about: "The URL under which clients reach the server, such as https://notes.example.com; its \
+                host is added to ALLOWED_HOSTS.",
+        set: |c, v| put(&mut c.public_url, super::oauth::public_url(v).map(Some)),
+        show: |c| {
+            c.public_url
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string)
+        },
         ..ROW
     },
     Setting {
@@ -392,6 +406,7 @@ pub const SETTINGS: &[&[Setting]] = &[
     auth::AUTH,
     tls::TLS,
     proxies::PROXIES,
+    oauth::OAUTH,
     NOTES,
     rules::RULES,
     SESSIONS,

@@ -80,6 +80,7 @@ fn every_setting_takes_effect() {
             "a.example.com,b.example.com:8080,notes.example.com",
         ),
         ("ALLOWED_ORIGINS", "https://app.example.com"),
+        ("PUBLIC_URL", "https://notes.example.com"),
         ("AUTH_MODE", "token"),
         ("TOKENS_FILE", "/etc/mcp-notes/tokens"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,192.0.2.7"),
@@ -121,7 +122,38 @@ fn every_setting_takes_effect() {
     ];
     let loaded = load(&given);
     let other = load(&[("LOG_FORMAT", "json")]);
-    for row in rows() {
+    // No server takes tokens of both kinds.
+    let oauth = [
+        ("AUTH_MODE", "oauth"),
+        ("PUBLIC_URL", "https://notes.example.com"),
+        (
+            "OAUTH_ISSUERS",
+            "https://a.example.com/,https://b.example.com",
+        ),
+        (
+            "OAUTH_AUDIENCE",
+            "notes-server,https://notes.example.com/mcp",
+        ),
+        ("OAUTH_ALGORITHMS", "ES256,EdDSA"),
+        ("OAUTH_TYPED_TOKENS", "true"),
+        ("OAUTH_KEYS_REFRESH_SECONDS", "60"),
+        ("OAUTH_KEYS_STALE_SECONDS", "7200"),
+        ("OAUTH_INTROSPECTION_CLIENT_ID", "notes"),
+        ("OAUTH_INTROSPECTION_CLIENT_SECRET", "sesame"),
+        (
+            "OAUTH_INTROSPECTION_URL",
+            "https://a.example.com/introspect",
+        ),
+    ];
+    let by_oauth = load(&oauth);
+    for (name, value) in oauth {
+        let row = rows().find(|row| row.name == name).unwrap();
+        let shown = row.shown(&by_oauth.config);
+        let expected = if row.secret { "***" } else { value };
+        assert_eq!(shown, expected, "{name}");
+        assert_ne!(shown, row.shown(&other.config), "{name}");
+    }
+    for row in rows().filter(|row| !row.name.starts_with("OAUTH_")) {
         let value = given.iter().find(|(name, _)| *name == row.name);
         let (_, value) = value.unwrap_or_else(|| panic!("{} has no other value here", row.name));
         let shown = row.shown(&loaded.config);
@@ -557,4 +589,88 @@ fn the_documentation_has_every_setting() {
         assert!(page.contains(&format!("| `{}`", row.name)), "{}", row.name);
         assert!(row.about.ends_with('.'), "{}", row.name);
     }
+}
+
+#[test]
+fn oauth_needs_an_issuer_and_a_name_of_its_own() {
+    let named = |pairs: &[(&str, &str)]| {
+        let found = mistakes(pairs).into_iter().map(|it| it.setting);
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        named(&[("AUTH_MODE", "oauth")]),
+        ["OAUTH_ISSUERS", "PUBLIC_URL"]
+    );
+    let issuer = ("OAUTH_ISSUERS", "https://login.example.com");
+    let url = ("PUBLIC_URL", "https://notes.example.com");
+    let oauth = ("AUTH_MODE", "oauth");
+    assert_eq!(
+        load(&[oauth, issuer, url]).config.allowed_hosts.to_string(),
+        load(&[("SERVER_HOSTNAME", "notes.example.com")])
+            .config
+            .allowed_hosts
+            .to_string()
+    );
+    // It proves who calls, so others than this machine may.
+    let everywhere = [("HOST", "0.0.0.0"), ("ALLOW_PLAIN_HTTP", "true")];
+    load(&[&[oauth, issuer, url], &everywhere[..]].concat());
+    assert_eq!(named(&[issuer]), ["OAUTH_ISSUERS"]);
+    for (name, wrong) in [
+        ("PUBLIC_URL", "http://notes.example.com"),
+        ("PUBLIC_URL", "https://notes.example.com/mcp"),
+        ("PUBLIC_URL", "notes.example.com"),
+        ("OAUTH_ISSUERS", "http://login.example.com"),
+        ("OAUTH_ISSUERS", ","),
+        ("OAUTH_ISSUERS", "https://login.example.com?a=b"),
+        ("OAUTH_AUDIENCE", "notes,api"),
+        ("OAUTH_ALGORITHMS", "HS256"),
+        ("OAUTH_ALGORITHMS", "RS256,none"),
+        ("OAUTH_TYPED_TOKENS", "yes"),
+        (
+            "OAUTH_INTROSPECTION_URL",
+            "http://login.example.com/introspect",
+        ),
+        ("OAUTH_KEYS_STALE_SECONDS", "1d"),
+    ] {
+        assert!(
+            named(&[oauth, (name, wrong)]).contains(&name.into()),
+            "{name}={wrong}"
+        );
+    }
+    let id = ("OAUTH_INTROSPECTION_CLIENT_ID", "notes");
+    let secret = ("OAUTH_INTROSPECTION_CLIENT_SECRET", "sesame");
+    assert_eq!(named(&[oauth, issuer, url, id]), [secret.0]);
+    assert_eq!(named(&[oauth, issuer, url, secret]), [id.0]);
+    let at = ("OAUTH_INTROSPECTION_URL", "https://login.example.com/i");
+    assert_eq!(named(&[oauth, issuer, url, at]), [id.0]);
+}
+
+#[test]
+fn the_secret_of_the_oauth_client_is_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    fs::write(&file, "sesame\n").unwrap();
+    let pairs = [
+        ("AUTH_MODE", "oauth"),
+        ("OAUTH_ISSUERS", "https://login.example.com"),
+        ("PUBLIC_URL", "https://notes.example.com"),
+        ("OAUTH_INTROSPECTION_CLIENT_ID", "notes"),
+        (
+            "OAUTH_INTROSPECTION_CLIENT_SECRET_FILE",
+            file.to_str().unwrap(),
+        ),
+    ];
+    let loaded = load(&pairs);
+    let secret = loaded.config.oauth.client_secret.as_ref().unwrap();
+    assert_eq!(secret.expose(), "sesame");
+    for shown in [
+        format!("{:?}", loaded.config),
+        config::text(&loaded),
+        config::json(&loaded).to_string(),
+    ] {
+        assert!(!shown.contains("sesame"), "{shown}");
+    }
+    let wrong = Config::from_vars(&vars(&pairs[3..])).map(|it| it.config);
+    let told = format!("{:?}", wrong.unwrap_err());
+    assert!(!told.contains("sesame"), "{told}");
 }

@@ -15,6 +15,7 @@ mod config;
 mod desk;
 mod faces;
 mod isolation;
+mod oauth;
 mod people;
 mod process;
 mod resources;

@@ -7,7 +7,7 @@ use mcp_serve::{
         AuthError, Authenticator as _, Confirmation,
         oauth::{self, OAuth},
     },
-    client::{Client, Scheme},
+    client::{Client, Peer, Scheme},
     test_util::TestServer,
 };
 use serde_json::{Value, json};
@@ -370,11 +370,11 @@ async fn what_is_no_token_is_refused() {
 
 /// Asks with a client certificate of this thumbprint.
 async fn ask_with(oauth: &OAuth, token: &str, certificate: Option<[u8; 32]>) -> &'static str {
-    let client = Client {
-        address: [127, 0, 0, 1].into(),
+    let client = Client::direct(&Peer {
+        address: ([127, 0, 0, 1], 1).into(),
         scheme: Scheme::Https,
         certificate,
-    };
+    });
     let request = Request::get("/mcp").header("authorization", format!("Bearer {token}"));
     let (mut parts, ()) = request.body(()).unwrap().into_parts();
     parts.extensions.insert(client);

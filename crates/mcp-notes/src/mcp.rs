@@ -30,6 +30,7 @@ use crate::{audit::Audit, error_map::Failure, rules::Rules};
 use pipe::Listening;
 pub use prompts::Boundaries;
 pub use resources::announce;
+pub(crate) use resources::note_named;
 use trail::{watch, watch_tool};
 
 /// How long a client may keep what is the same for everyone until the next release, in

@@ -1,5 +1,6 @@
 //! The REST face: notes as resources of HTTP, and the document that describes them.
 
+mod accept;
 mod answer;
 mod call;
 pub(crate) mod etag;
@@ -28,6 +29,7 @@ use crate::{
     audit::{Audit, Face, Trail},
     error_map::{Failure, Kind, Problem},
     rules::Rules,
+    web::markdown::Markdown,
     wire::{ListNotes, NewNote, NotePatch, SearchNotes, Shape, input_schema},
 };
 
@@ -75,6 +77,7 @@ struct Rest {
     note_patch: Shape,
     list_query: Shape,
     search_query: Shape,
+    markdown: Markdown,
 }
 
 /// The operations on notes under each of [`MOUNTS`]. Errors inside are problem documents.
@@ -95,6 +98,7 @@ pub fn router(notes: Notes, options: Options) -> Router {
         note_patch: input_schema::<NotePatch>(&limits),
         list_query: input_schema::<ListNotes>(&limits),
         search_query: input_schema::<SearchNotes>(&limits),
+        markdown: Markdown::new(MOUNTS[0]),
     });
     let mut router = Router::new();
     for mount in MOUNTS {

@@ -1,6 +1,9 @@
-//! The pages for people: the description of the REST API.
+//! The pages for people: the description of the REST API, and a note.
 
 mod docs;
+mod html;
+pub mod markdown;
+pub(crate) mod note;
 
 use axum::{Router, extract::Request, response::Response, routing::get};
 use bytes::Bytes;

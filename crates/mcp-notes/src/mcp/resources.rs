@@ -43,11 +43,15 @@ fn uri(id: &NoteId) -> String {
     format!("{SCHEME}{id}")
 }
 
+/// The note that `uri` names, if it is the URI of one.
+pub(crate) fn note_named(uri: &str) -> Option<NoteId> {
+    let id = uri.strip_prefix(SCHEME)?;
+    NoteId::parse(id).ok()
+}
+
 /// The note that `uri` names.
 pub(super) fn note_id(uri: &str) -> Result<NoteId, ErrorData> {
-    uri.strip_prefix(SCHEME)
-        .and_then(|id| NoteId::parse(id).ok())
-        .ok_or_else(|| not_found(uri))
+    note_named(uri).ok_or_else(|| not_found(uri))
 }
 
 fn not_found(uri: &str) -> ErrorData {

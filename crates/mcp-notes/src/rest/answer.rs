@@ -9,6 +9,7 @@ use super::etag;
 use crate::{
     audit::Trail,
     error_map::{Code, Failure, Kind, Problem},
+    web,
     wire::NoteView,
 };
 
@@ -104,6 +105,19 @@ pub(super) fn note(status: StatusCode, note: &NoteView, cache: &HeaderValue) -> 
         id: note.id.clone(),
         version: note.version,
     });
+    response
+}
+
+/// A note as a page for people. Its entity tag is made of its bytes: they change with the program, too.
+pub(super) fn html(page: String, cache: &HeaderValue) -> Response {
+    let tag = etag::of_bytes(&Sha256::digest(&page));
+    let mut response = Response::new(Body::from(page));
+    let headers = response.headers_mut();
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, html);
+    headers.insert(header::CONTENT_SECURITY_POLICY, web::note::policy());
+    headers.insert(header::ETAG, tag);
+    headers.insert(header::CACHE_CONTROL, cache.clone());
     response
 }
 

@@ -6,14 +6,14 @@ use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
-    Rest,
+    Rest, accept,
     answer::{self, Refusal},
     call::{Call, Names, Payload},
     etag::{self, Condition},
 };
 use crate::{
     error_map::{Failure, Kind},
-    operations,
+    operations, web,
     wire::{ListNotes, NewNote, NotePatch, SearchNotes},
 };
 
@@ -62,13 +62,21 @@ pub(super) async fn create(
     Ok(response)
 }
 
+/// As JSON, or as a page for a client that prefers `text/html`.
 pub(super) async fn get(rest: Arc<Rest>, call: Call, _: Payload) -> Result<Response, Refusal> {
     call.no_query()?;
     condition(&call, &header::IF_NONE_MATCH)?;
     let note = operations::get(&rest.notes, &call.caller, call.id()).await?;
-    let mut response = answer::note(StatusCode::OK, &note, &rest.cache_control);
-    if etag::is_known(&call.headers, &etag::of_version(note.version)) {
-        let headers = std::mem::take(response.headers_mut());
+    let mut response = if accept::prefers_html(&call.headers) {
+        answer::html(web::note::page(&note, &rest.markdown), &rest.cache_control)
+    } else {
+        answer::note(StatusCode::OK, &note, &rest.cache_control)
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
+    let tag = headers.get(header::ETAG);
+    if tag.is_some_and(|tag| etag::is_known(&call.headers, tag)) {
+        let headers = std::mem::take(headers);
         response = answer::not_modified();
         *response.headers_mut() = headers;
         response.headers_mut().remove(header::CONTENT_TYPE);

@@ -70,6 +70,9 @@ fn describe(operation: &Operation, rules: &Rules) -> Value {
         content["example"] = example(schema);
         answer["content"] = json!({"application/json": content});
     }
+    if success.is_page_too {
+        answer["content"]["text/html"] = json!({"schema": {"type": "string"}});
+    }
     if operation.id == "createNote" {
         answer["links"] = links(rules);
     }
@@ -208,6 +211,11 @@ fn headers() -> Value {
             "description": "Where the note is.",
             "required": true,
             "schema": {"type": "string", "format": "uri-reference"},
+        },
+        "Vary": {
+            "description": "What of the request decides about the representation.",
+            "required": true,
+            "schema": {"type": "string"},
         },
         "Link": {
             "description": "The next page, with rel=\"next\"; absent on the last page.",

@@ -46,6 +46,8 @@ pub(super) struct Success {
     pub(super) status: u16,
     pub(super) description: &'static str,
     pub(super) schema: Option<&'static str>,
+    /// Whether a client that prefers it gets a page for people instead.
+    pub(super) is_page_too: bool,
     /// Names of shared headers of the document.
     pub(super) headers: &'static [&'static str],
     /// Whether a client that has it already is told so with 304.
@@ -56,6 +58,7 @@ const PAGE: Success = Success {
     status: 200,
     description: "One page.",
     schema: None,
+    is_page_too: false,
     headers: &["ETag", "CacheControl", "Link"],
     is_conditional: true,
 };
@@ -64,6 +67,7 @@ const NOTE: Success = Success {
     status: 200,
     description: "The note.",
     schema: Some("Note"),
+    is_page_too: false,
     headers: &["ETag", "CacheControl"],
     is_conditional: false,
 };
@@ -143,10 +147,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         path: "/{id}",
         id: "getNote",
         summary: "Read a note",
-        description: "One whole note.",
+        description: "One whole note; as a page for people, its Markdown rendered, when `Accept` \
+            prefers `text/html`.",
         parameters: &["id", "If-None-Match"],
         body: None,
         success: Success {
+            is_page_too: true,
+            headers: &["ETag", "CacheControl", "Vary"],
             is_conditional: true,
             ..NOTE
         },
@@ -207,6 +214,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             status: 204,
             description: "The note is deleted.",
             schema: None,
+            is_page_too: false,
             headers: &[],
             is_conditional: false,
         },

@@ -90,9 +90,7 @@ async fn a_file_that_changes_is_read_again_and_a_wrong_one_changes_nothing() {
     let file = TokensFile::open(&path, scopes()).await.unwrap();
     let has = async |hash: &str| {
         // As if the time until the next look had passed.
-        let mut state = file.state.lock().unwrap();
-        state.looked = Instant::now().checked_sub(LOOK_EVERY).unwrap();
-        drop(state);
+        file.state.lock().unwrap().looked = Instant::now().checked_sub(LOOK_EVERY).unwrap();
         let hash = TokenHash::parse(&hash[7..]).unwrap();
         file.find(&hash).await.unwrap().is_some()
     };

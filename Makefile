@@ -1,7 +1,7 @@
 # What a person or a machine does with this repository. It takes Rust and a C compiler; Node.js, npm, Python and
 # curl are installed with apt-get where a test or a check needs them and they are missing.
 
-.PHONY: run test check bench fmt docs
+.PHONY: run test check check-deep bench fmt docs
 
 CARGO_FLAGS := --locked
 TIDY := cargo test $(CARGO_FLAGS) --workspace --test it -- tidy::
@@ -24,11 +24,16 @@ test:
 check:
 	scripts/install-check-tools.sh
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	.tools/typos/bin/typos
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc $(CARGO_FLAGS) --workspace --no-deps
 	$(TIDY)
 	scripts/check-dependencies.sh
+
+# What takes longer: every fuzz target for a minute (FUZZ_SECONDS), and the minutes until they are built.
+check-deep:
+	scripts/fuzz.sh
 
 # Requests a second over one connection, so far; comparisons with other servers are not here yet.
 bench:
@@ -38,5 +43,6 @@ bench:
 # Brings the code into form and the generated pages up to date.
 fmt:
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 docs:
 	cargo run $(CARGO_FLAGS) --quiet --bin mcp-notes -- config --markdown > docs/configuration.md

@@ -28,3 +28,7 @@ pub mod test_util;
 
 pub use config::Config;
 pub use server::{Drained, ServeError, Server, serve};
+
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub use server::fuzz;

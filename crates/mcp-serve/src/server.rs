@@ -4,6 +4,8 @@ mod activity;
 mod arrival;
 mod connection;
 mod exchange;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod inbound;
 mod proxy;
 mod socket;

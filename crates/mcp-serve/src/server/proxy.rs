@@ -72,6 +72,16 @@ pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Told> {
     version_1(&header[..length]).map_err(malformed)
 }
 
+/// What a whole header says; nothing may follow it.
+#[cfg(feature = "fuzz")]
+pub(super) fn parse(header: &[u8]) -> Result<Told, &'static str> {
+    match header.strip_prefix(SIGNATURE) {
+        Some([command, family, _, _, rest @ ..]) => version_2(*command, *family, rest),
+        Some(_) => Err("the header is too short"),
+        None => version_1(header),
+    }
+}
+
 /// A line such as `PROXY TCP4 192.0.2.1 198.51.100.1 56324 443`.
 fn version_1(line: &[u8]) -> Result<Told, &'static str> {
     const MALFORMED: &str = "the line is malformed";

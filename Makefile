@@ -1,5 +1,5 @@
-# What a person or a machine does with this repository. It takes Rust and a C compiler; Node.js, npm, Python and
-# curl are installed with apt-get where a test or a check needs them and they are missing.
+# What a person or a machine does with this repository. It takes Rust and a C compiler; Node.js, npm, Python,
+# curl and nginx are installed with apt-get where a test or a check needs them and they are missing.
 
 .PHONY: run test check check-deep bench fmt docs
 

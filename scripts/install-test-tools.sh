@@ -2,7 +2,8 @@
 # Installs what the tests need beside Rust into .tools (TEST_TOOLS names another folder): the official MCP
 # conformance suite and the Node.js it wants, the official MCP clients, schemathesis. Versions are pinned in
 # crates/mcp-notes/tests/clients; what is there already and current is left alone, and what the system lacks for
-# it is installed with apt-get (packages.sh). Afterwards .tools/bin has node, conformance, python and schemathesis.
+# it is installed with apt-get (packages.sh), nginx among it. Afterwards .tools/bin has node, conformance, python,
+# schemathesis and nginx.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -74,6 +75,21 @@ install_python() {
     printf '%s\n' "$stamp" >"$tools/python.stamp"
 }
 
+# The nginx of the system, which is not on the path of everybody.
+find_nginx() (
+    PATH=$PATH:/usr/local/sbin:/usr/sbin
+    command -v nginx
+)
+
+install_nginx() {
+    if ! find_nginx >/dev/null; then
+        need nginx find_nginx
+        # The package starts a web server on port 80, which nobody asked for.
+        $as_root systemctl disable --quiet --now nginx 2>/dev/null || $as_root service nginx stop >/dev/null 2>&1 || true
+    fi
+    ln -sfn "$(find_nginx)" "$tools/bin/nginx"
+}
+
 write_command() {
     printf '#!/bin/sh\n%s\n' "$2" >"$tools/bin/$1.new"
     chmod +x "$tools/bin/$1.new"
@@ -90,3 +106,5 @@ fi
 need curl command -v curl
 install_npm
 install_python
+# Stands in front of the server in a test.
+install_nginx

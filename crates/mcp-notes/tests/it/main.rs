@@ -19,6 +19,7 @@ mod oauth;
 mod page;
 mod people;
 mod process;
+mod proxies;
 mod resources;
 mod rest;
 mod rules;

@@ -113,9 +113,19 @@ impl RawClient {
         }
     }
 
-    /// Goes on within TLS. What was read and not used is lost.
+    /// Goes on within TLS with a server that is called `localhost`. What was read and not used is
+    /// lost.
     pub async fn secure(self, config: Arc<rustls::ClientConfig>) -> io::Result<Self> {
-        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+        self.secure_with("localhost", config).await
+    }
+
+    /// Goes on within TLS with a server that is called `name`. What was read and not used is lost.
+    pub async fn secure_with(
+        self,
+        name: &'static str,
+        config: Arc<rustls::ClientConfig>,
+    ) -> io::Result<Self> {
+        let name = ServerName::try_from(name).map_err(io::Error::other)?;
         let shaking = TlsConnector::from(config).connect(name, self.stream.into_inner());
         let stream = timeout(PATIENCE, shaking)
             .await

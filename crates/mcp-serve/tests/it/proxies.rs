@@ -1,11 +1,14 @@
 //! Proxies in front: who is believed about the client, its scheme and its host, and what follows
 //! from that.
 
+use std::time::Duration;
+
 use axum::{Extension, Router, routing};
 use mcp_serve::{
     Config,
     client::{Client, TrustedProxies},
     config::AllowedHosts,
+    limit::{Budget, Budgets, ByClass},
     test_util::{RawResponse, TestServer},
 };
 
@@ -235,7 +238,7 @@ async fn https_is_promised_where_it_is_used_and_nowhere_else() {
         (403, Some(YEAR))
     );
     let off = Config {
-        hsts: std::time::Duration::ZERO,
+        hsts: Duration::ZERO,
         ..believing("127.0.0.1")
     };
     let server = start(routes(), off).await;
@@ -301,4 +304,124 @@ async fn a_credential_that_others_could_read_is_not_taken() {
     };
     let server = start(routes(), guarded(meshed)).await;
     assert_eq!(get(&server, "/seen", &[token, from]).await.status, 200);
+}
+
+/// Budgets of two requests each that do not fill again while a test runs.
+fn two_each() -> Budgets {
+    let two = Budget::new(2, Duration::from_hours(1));
+    let all = ByClass {
+        read: two,
+        write: two,
+        search: two,
+        session: two,
+        auth_failure: two,
+    };
+    Budgets {
+        anonymous: all.clone(),
+        principal: all,
+    }
+}
+
+/// The statuses of requests with these headers, one after the other.
+async fn statuses<'a>(
+    server: &TestServer,
+    requests: impl IntoIterator<Item = Vec<(&'a str, &'a str)>>,
+) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for headers in requests {
+        statuses.push(get(server, "/seen", &headers).await.status);
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn rate_limit_evasion_by_addresses_of_one_network_fails() {
+    let limited = || Config {
+        budgets: two_each(),
+        ..believing("127.0.0.1,fd00::/8")
+    };
+    let one_network = [
+        "2001:db8:0:1::1",
+        "2001:db8:0:1::2",
+        "2001:db8:0:1:ffff:ffff:ffff:ffff",
+        "[2001:db8:0:1::4]:443",
+        "2001:db8:0:1::5, fd00::1",
+        "2001:db8:0:2::1",
+        "2001:db8:0:1::6",
+        "2001:db8:0:2::2",
+        "2001:db8:0:2::3",
+        "192.0.2.1",
+        "192.0.2.2",
+        "::ffff:192.0.2.1",
+        "192.0.2.1:4711",
+        "192.0.2.2",
+        "192.0.2.2",
+    ];
+    let expected = [
+        200, 200, 429, 429, 429, 200, 429, 200, 429, 200, 200, 200, 429, 200, 429,
+    ];
+    let server = start(routes(), limited()).await;
+    let lists = one_network.map(|list| vec![("X-Forwarded-For", list)]);
+    assert_eq!(statuses(&server, lists).await, expected);
+
+    let server = start(routes(), limited()).await;
+    let nodes = one_network.map(|list| match list.split_once(", ") {
+        Some((client, proxy)) => format!("for=\"[{client}]\", for=\"[{proxy}]\""),
+        None if list.starts_with('[') || !list.contains("::") => format!("for=\"{list}\""),
+        None => format!("for=\"[{list}]\""),
+    });
+    let lists = nodes.iter().map(|list| vec![("Forwarded", list.as_str())]);
+    assert_eq!(statuses(&server, lists).await, expected);
+}
+
+#[tokio::test]
+async fn rate_limit_evasion_by_inventing_clients_fails() {
+    let token = ("Authorization", "Bearer wrong");
+    let invented: Vec<_> = (1..=9).map(|it| format!("198.51.100.{it}")).collect();
+    let before: Vec<_> = invented
+        .iter()
+        .map(|it| format!("{it}, 192.0.2.1"))
+        .collect();
+    let nodes: Vec<_> = invented.iter().map(|it| format!("for={it}")).collect();
+    let rotating = || {
+        let mut requests = Vec::new();
+        for (address, node) in invented.iter().zip(&nodes) {
+            requests.push(vec![("X-Forwarded-For", address.as_str())]);
+            requests.push(vec![("X-Real-IP", address), ("Forwarded", node)]);
+        }
+        requests
+    };
+    let appended = || {
+        before
+            .iter()
+            .map(|list| vec![("X-Forwarded-For", list.as_str())])
+    };
+    let secure = [token, ("X-Forwarded-Proto", "https")];
+    for is_guarded in [false, true] {
+        let limited = |list| {
+            let mut config = believing(list);
+            config.budgets = two_each();
+            if is_guarded {
+                config.authenticator = guarded_config().authenticator;
+            }
+            config
+        };
+        // Refused credentials are counted by address, whoever they claim to be of.
+        let (usual, with) = if is_guarded {
+            (401, &secure[..])
+        } else {
+            (200, &[][..])
+        };
+        let count = |statuses: Vec<u16>| {
+            let of = |status| statuses.iter().filter(|it| **it == status).count();
+            (of(usual), of(429))
+        };
+        // Straight from a stranger, and behind a proxy that appends.
+        let server = start(routes(), limited("10.0.0.0/8")).await;
+        let asked = rotating().into_iter().map(|it| [&it, with].concat());
+        assert_eq!(count(statuses(&server, asked).await), (2, 16));
+        let server = start(routes(), limited("127.0.0.1")).await;
+        let asked = appended().map(|it| [&it, with].concat());
+        assert_eq!(count(statuses(&server, asked).await), (2, 7));
+    }
 }

@@ -208,9 +208,9 @@ async fn versions_1_2_and_1_3_are_spoken_and_1_1_is_not() {
     let mut client = stage.server.connect().await;
     client.send(&hello).await.unwrap();
     let answer = client.read_to_end().await.unwrap();
-    const PROTOCOL_VERSION: u8 = 70;
+    let protocol_version = 70;
     assert_eq!(answer[0], 21, "{answer:?}");
-    assert_eq!(answer[5..], [2, PROTOCOL_VERSION]);
+    assert_eq!(answer[5..], [2, protocol_version]);
 }
 
 #[tokio::test]

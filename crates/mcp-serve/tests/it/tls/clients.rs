@@ -1,6 +1,6 @@
 //! Clients that prove with a certificate who they are.
 
-use std::{fs, sync::Arc};
+use std::{fmt::Write as _, fs, sync::Arc};
 
 use mcp_serve::{
     Config,
@@ -46,9 +46,11 @@ async fn ask(stage: &Stage, client: Arc<ClientConfig>) -> Result<String, String>
 }
 
 fn thumbprint(issued: &Issued) -> String {
-    let digest = Sha256::digest(&issued.certificate);
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("https 127.0.0.1 {hex}")
+    let mut seen = "https 127.0.0.1 ".to_owned();
+    for byte in Sha256::digest(&issued.certificate) {
+        write!(seen, "{byte:02x}").unwrap();
+    }
+    seen
 }
 
 #[tokio::test]

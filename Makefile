@@ -25,6 +25,7 @@ check:
 	scripts/install-check-tools.sh
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo tree --locked --quiet --depth 0 --manifest-path fuzz/Cargo.toml
 	.tools/typos/bin/typos
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc $(CARGO_FLAGS) --workspace --no-deps

@@ -133,7 +133,7 @@ impl App {
             events: self.events.clone(),
             auditor: Some(Arc::new(self.audit.clone())),
             policy: Arc::new(policy),
-            checks: vec![Arc::new(StoreCheck(self.notes.clone()))],
+            checks: self.checks(),
             ..mcp_serve::Config::default()
         };
         serve.limits.connections_max = config.connections_max.get();
@@ -153,6 +153,15 @@ impl App {
         let isolation = config.rules.isolation;
         serve.mcp.audience = Arc::new(move |principal| isolation.audience(principal));
         Ok(serve)
+    }
+
+    /// What must work, and what should.
+    fn checks(&self) -> Vec<Arc<dyn Check>> {
+        let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(StoreCheck(self.notes.clone()))];
+        if !self.audit.is_off() {
+            checks.push(Arc::new(self.audit.clone()));
+        }
+        checks
     }
 
     /// Closes the store; every write that was acknowledged is in it, and in the audit log.

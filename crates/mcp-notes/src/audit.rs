@@ -16,7 +16,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mcp_serve::audit::{Auditor, Refused};
+use async_trait::async_trait;
+use mcp_serve::{
+    audit::{Auditor, Refused},
+    health::Check,
+};
 use notes::Clock;
 
 use self::{
@@ -50,6 +54,9 @@ pub struct Options {
     /// Whether standard output carries something else, so that [`Destination::Stdout`] is standard
     /// error.
     pub stdout_is_taken: bool,
+    /// Whether a server begins, which leaves a line in a file. When that cannot be written, there is
+    /// no log.
+    pub is_server: bool,
 }
 
 /// Why there can be no audit log.
@@ -96,12 +103,22 @@ impl Audit {
 
     /// Opens the audit log; times are those of `clock`.
     pub fn open(options: Options, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let mut start = Entry::new(Face::Server, "server.start");
+        start.outcome = Outcome::Ok;
+        start.reason = "";
+        let start = start.to_line(clock.now());
         let target = match options.destination {
             Destination::Off => return Ok(Self::off()),
             Destination::Stdout if options.stdout_is_taken => Target::stderr(),
             Destination::Stdout => Target::stdout(),
             Destination::File(path) => {
-                Target::open(&path).map_err(|source| OpenError { path, source })?
+                let opened = Target::open(&path).and_then(|mut target| {
+                    if options.is_server {
+                        target.begin(&start)?;
+                    }
+                    Ok(target)
+                });
+                opened.map_err(|source| OpenError { path, source })?
             }
         };
         let shared = Arc::new(Shared {
@@ -141,7 +158,13 @@ impl Audit {
         }
     }
 
-    fn is_off(&self) -> bool {
+    /// Why the lines of this moment are not written; `None` while they are.
+    pub fn trouble(&self) -> Option<String> {
+        self.inner.as_ref()?.writer.trouble()
+    }
+
+    /// Whether it takes nothing down.
+    pub fn is_off(&self) -> bool {
         self.inner.is_none()
     }
 }
@@ -170,6 +193,22 @@ impl Auditor for Audit {
         if is_new {
             inner.writer.write(entry.to_line(now));
         }
+    }
+}
+
+/// Requests are answered while the audit log cannot be written; the report says so.
+#[async_trait]
+impl Check for Audit {
+    fn name(&self) -> &'static str {
+        "audit"
+    }
+
+    fn is_vital(&self) -> bool {
+        false
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        self.trouble().map_or(Ok(()), Err)
     }
 }
 

@@ -118,8 +118,9 @@ fn start_logs(loaded: &Loaded, output: Output) -> Result<Telemetry, Failure> {
 }
 
 /// Opens the audit log as the settings ask; one that cannot be written is a wrong setting.
-fn open_audit(config: &Config, output: Output) -> Result<Audit, Failure> {
+fn open_audit(config: &Config, output: Output, is_server: bool) -> Result<Audit, Failure> {
     let options = Options {
+        is_server,
         destination: config.audit_log(),
         reads: config.audit_reads,
         stdout_is_taken: output != Output::Stdout,

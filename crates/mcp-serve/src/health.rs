@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::session::SessionStore;
 
-/// Something that must work for the server to be ready.
+/// Something that must work for the server to be ready, or should.
 #[async_trait]
 pub trait Check: Send + Sync + 'static {
     /// Its name in the report, such as `store` or `redis`.
@@ -29,6 +29,11 @@ pub trait Check: Send + Sync + 'static {
     /// `Err` with a reason an operator can act on, without secrets. Longer than 2 s counts as
     /// failed.
     async fn check(&self) -> Result<(), String>;
+
+    /// Whether the server is not ready while this fails. Otherwise it is, and says `degraded`.
+    fn is_vital(&self) -> bool {
+        true
+    }
 }
 
 /// Where liveness is asked for.
@@ -53,8 +58,15 @@ pub(crate) struct Health {
 /// The outcome of all checks at one time.
 pub(crate) struct Report {
     healthy: bool,
-    checks: Vec<(String, Result<(), String>)>,
+    checks: Vec<Outcome>,
     sessions: Option<usize>,
+}
+
+/// What one check came to.
+struct Outcome {
+    name: String,
+    vital: bool,
+    result: Result<(), String>,
 }
 
 /// What a probe is answered: whether the status is 200 or 503, and the JSON body.
@@ -103,7 +115,7 @@ impl Health {
             };
         }
         let report = self.report().await;
-        let mut body = json!({ "status": status(report.healthy) });
+        let mut body = json!({ "status": report.status() });
         if details {
             body["checks"] = report.checks_json();
         }
@@ -120,7 +132,7 @@ impl Health {
         let word = if draining {
             "draining"
         } else {
-            status(report.healthy)
+            report.status()
         };
         let mut body = json!({ "status": word, "timestamp": jiff::Timestamp::now().to_string() });
         if details {
@@ -149,14 +161,17 @@ impl Health {
             return report.clone();
         }
         let checks = join_all(self.checks.iter().map(|check| async {
-            let outcome = timeout(CHECK_DEADLINE, check.check()).await;
-            let outcome = outcome.unwrap_or_else(|_| Err("no answer within 2 s".to_owned()));
-            (check.name().to_owned(), outcome)
+            let result = timeout(CHECK_DEADLINE, check.check()).await;
+            Outcome {
+                name: check.name().to_owned(),
+                vital: check.is_vital(),
+                result: result.unwrap_or_else(|_| Err("no answer within 2 s".to_owned())),
+            }
         }));
         let count = timeout(CHECK_DEADLINE, self.sessions.count());
         let (checks, count) = futures_util::future::join(checks, count).await;
         let sessions = count.ok().and_then(Result::ok);
-        let healthy = sessions.is_some() && checks.iter().all(|(_, outcome)| outcome.is_ok());
+        let healthy = sessions.is_some() && checks.iter().all(|it| it.result.is_ok() || !it.vital);
         let report = Arc::new(Report {
             healthy,
             checks,
@@ -168,22 +183,28 @@ impl Health {
 }
 
 impl Report {
+    fn status(&self) -> &'static str {
+        if !self.healthy {
+            "error"
+        } else if self.checks.iter().all(|it| it.result.is_ok()) {
+            "ok"
+        } else {
+            "degraded"
+        }
+    }
+
     fn checks_json(&self) -> Value {
-        let entry = |outcome: &Result<(), String>| match outcome {
+        let entry = |result: &Result<(), String>| match result {
             Ok(()) => json!({ "status": "ok" }),
             Err(reason) => json!({ "status": "error", "reason": reason }),
         };
         let checks: Map<_, _> = self
             .checks
             .iter()
-            .map(|(name, outcome)| (name.clone(), entry(outcome)))
+            .map(|it| (it.name.clone(), entry(&it.result)))
             .collect();
         Value::Object(checks)
     }
-}
-
-fn status(ok: bool) -> &'static str {
-    if ok { "ok" } else { "error" }
 }
 
 /// Resident memory of the process and the limit of its control group, in bytes; `null` where the

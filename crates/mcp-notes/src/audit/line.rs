@@ -7,6 +7,7 @@ use mcp_serve::{auth::Principal, telemetry::RequestId};
 use notes::{NoteId, Timestamp};
 use serde::Serialize;
 
+use super::read::is_unfit;
 use crate::{action::Action, rest};
 
 /// Every word that an operation on notes gives as its reason. The edge has words of its own.
@@ -203,12 +204,10 @@ fn text(given: Option<&String>) -> Option<Cow<'_, str>> {
 
 /// Text from outside, cut to its bound, with nothing in it that does something to a terminal.
 fn bounded(text: &str) -> Cow<'_, str> {
-    let unfit =
-        |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if text.len() <= CHARS_MAX && !text.contains(unfit) {
+    if text.len() <= CHARS_MAX && !text.contains(is_unfit) {
         return text.into();
     }
-    let fit = |c| if unfit(c) { '\u{fffd}' } else { c };
+    let fit = |c| if is_unfit(c) { '\u{fffd}' } else { c };
     text.chars().take(CHARS_MAX).map(fit).collect()
 }
 

@@ -1,6 +1,6 @@
 //! The audit log as it is read: which lines are asked for, and how people see them.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -53,26 +53,27 @@ impl Record {
     pub fn row(&self) -> String {
         let number = |name: &str| self.0.get(name).and_then(Value::as_u64);
         let note = match (self.text("note").or(self.text("token")), number("version")) {
-            (Some(note), Some(version)) => format!("{note} v{version}"),
-            (Some(note), None) => note.to_owned(),
+            (Some(note), Some(version)) => format!("{} v{version}", word(note)),
+            (Some(note), None) => word(note).into_owned(),
             (None, _) => "-".to_owned(),
         };
-        let mut who = self.who("subject").unwrap_or("-").to_owned();
+        let mut who = self.who("subject").map_or("-".into(), word).into_owned();
         if let Some(actor) = self.who("actor") {
-            let _ = write!(who, " by {actor}");
+            let _ = write!(who, " by {}", word(actor));
         }
+        let field = |name: &str| self.text(name).map_or("-".into(), word);
         let mut row = format!(
             "{:24}  {:7}  {:5}  {:16}  {:40}  {:20}  {:15}",
-            self.text("time").unwrap_or_default(),
-            self.text("outcome").unwrap_or_default(),
-            self.text("face").unwrap_or_default(),
-            self.text("action").unwrap_or_default(),
+            field("time"),
+            field("outcome"),
+            field("face"),
+            field("action"),
             note,
             who,
-            self.text("client").unwrap_or("-"),
+            field("client"),
         );
         if let Some(reason) = self.text("reason") {
-            let _ = write!(row, "  {reason}");
+            let _ = write!(row, "  {}", word(reason));
         }
         if let Some(count) = number("count") {
             let _ = write!(row, " ({count} times)");
@@ -141,15 +142,28 @@ pub fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         .ok_or_else(expected)
 }
 
-/// `text` without control characters and those that turn the direction of text.
-pub fn printable(text: &str) -> String {
-    let unfit = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+/// A value as a column has it: in quotes where it could be taken for another column or for none.
+fn word(text: &str) -> Cow<'_, str> {
+    let is_plain = !text.is_empty() && text != "-" && !text.contains(|c: char| c.is_whitespace());
+    if is_plain && !text.contains('"') {
+        return text.into();
+    }
+    format!("{text:?}").into()
+}
+
+/// `text` without characters that nobody sees or that do something to a terminal.
+fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if unfit(c) { '\u{fffd}' } else { c })
+        .map(|c| if is_unfit(c) { '\u{fffd}' } else { c })
         .collect()
+}
+
+/// Whether `c` does something to a terminal or to the direction of text, or cannot be seen.
+pub(super) fn is_unfit(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -223,6 +237,11 @@ mod tests {
             !row.contains(|c: char| c.is_control() || c == '\u{202e}'),
             "{row:?}"
         );
+        let spoofed =
+            r#"{"time":"t","action":"a","principal":{"subject":"bob  10.0.0.1 by \"eve\u200b"}}"#;
+        let row = record(spoofed).row();
+        assert!(row.contains(r#""bob  10.0.0.1 by \"eve"#), "{row}");
+        assert!(!row.contains('\u{200b}'), "{row:?}");
         assert_eq!(Record::parse(b"{\"time\":\"x\",\"act"), None);
         assert_eq!(Record::parse(b"[1]"), None);
     }

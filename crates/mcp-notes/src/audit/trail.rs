@@ -3,6 +3,7 @@
 use http::Extensions;
 use mcp_serve::{auth::Principal, client::Client, telemetry::RequestId};
 use notes::NoteId;
+use uuid::Uuid;
 
 use super::{
     Audit,
@@ -56,6 +57,15 @@ impl Trail {
         self.entry.note = NoteId::parse(id).ok();
     }
 
+    /// Whether the id is that of a note. Otherwise it is what the caller wrote, which may be a token
+    /// in the wrong place; those that the server makes are told in any case.
+    fn is_note_known(&self) -> bool {
+        let is_ours = |id: &NoteId| id.as_str().len() == 36 && Uuid::try_parse(id.as_str()).is_ok();
+        self.entry.outcome == Outcome::Ok
+            || matches!(self.entry.reason, "conflict" | "precondition-failed")
+            || self.entry.note.as_ref().is_some_and(is_ours)
+    }
+
     /// The note is now at `version`.
     pub fn version(&mut self, version: u64) {
         self.entry.version = Some(version);
@@ -95,6 +105,9 @@ impl Trail {
 
 impl Drop for Trail {
     fn drop(&mut self) {
+        if !self.is_note_known() {
+            self.entry.note = None;
+        }
         self.audit.record(&self.entry);
     }
 }

@@ -2,10 +2,12 @@
 //! times when it cannot.
 
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError},
     },
@@ -56,38 +58,69 @@ struct State {
     is_closing: AtomicBool,
     /// When there was a complaint, in milliseconds of the clock.
     complained: AtomicI64,
+    /// Why lines are not written, while they are not.
+    trouble: Mutex<Option<String>>,
 }
 
 impl State {
-    fn lose(&self, lines: u64, why: &str) {
-        let lost = self.lost.fetch_add(lines, Ordering::Relaxed) + lines;
-        self.complain(lost, why);
+    fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            lost: AtomicU64::new(0),
+            is_closing: AtomicBool::new(false),
+            complained: AtomicI64::new(i64::MIN),
+            trouble: Mutex::default(),
+        }
     }
 
-    /// Tells the operator, not more than once a minute.
-    fn complain(&self, lost: u64, why: &str) {
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        // No code that can panic runs under this lock.
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lose(&self, why: &str) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        self.fails(why);
+    }
+
+    /// Lines are not written. Tells the operator, not more than once a minute.
+    fn fails(&self, why: &str) {
+        self.trouble().get_or_insert_with(|| why.to_owned());
+        if self.is_complaint_due() {
+            let lost = self.lost.load(Ordering::Relaxed);
+            tracing::error!(lost, why, "the audit log is not written");
+        }
+    }
+
+    /// Lines are written.
+    fn works(&self) {
+        if self.trouble().take().is_some() {
+            tracing::warn!("the audit log is written again");
+        }
+    }
+
+    /// Whether the last complaint is long ago; this is one then.
+    fn is_complaint_due(&self) -> bool {
         let now = self.shared.clock.now().as_millisecond();
         let before = self.complained.load(Ordering::Relaxed);
+        // A clock that went back does not silence anybody.
         let is_due = now.saturating_sub(before) >= COMPLAINT_EVERY_MS || now < before;
         let order = Ordering::Relaxed;
         let is_ours = || self.complained.compare_exchange(before, now, order, order);
-        if is_due && is_ours().is_ok() {
-            tracing::error!(lost, why, "the audit log is not written");
-        }
+        is_due && is_ours().is_ok()
     }
 }
 
 impl Writer {
     /// Starts a thread that writes to `target`.
     pub(super) fn start(target: Target, shared: Arc<Shared>) -> Self {
-        let (sender, receiver) = mpsc::sync_channel(QUEUE_LINES_MAX);
+        Self::with_queue(QUEUE_LINES_MAX, target, shared)
+    }
+
+    fn with_queue(lines_max: usize, target: Target, shared: Arc<Shared>) -> Self {
+        let (sender, receiver) = mpsc::sync_channel(lines_max);
         let (end, ended) = mpsc::sync_channel(1);
-        let state = Arc::new(State {
-            shared,
-            lost: AtomicU64::new(0),
-            is_closing: AtomicBool::new(false),
-            complained: AtomicI64::new(i64::MIN),
-        });
+        let state = Arc::new(State::new(shared));
         let mut thread = Thread {
             receiver,
             target,
@@ -113,10 +146,15 @@ impl Writer {
     /// Queues a line, with its end.
     pub(super) fn write(&self, line: Vec<u8>) {
         if self.state.is_closing.load(Ordering::Relaxed) {
-            self.state.lose(1, "it has ended");
+            self.state.lose("it has ended");
         } else if self.sender.try_send(Message::Line(line)).is_err() {
-            self.state.lose(1, "its queue is full");
+            self.state.lose("its queue is full");
         }
+    }
+
+    /// Why lines are not written, while they are not.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.state.trouble().clone()
     }
 
     /// Opens the file again, as soon as the lines before are written.
@@ -151,6 +189,10 @@ impl Pending {
         self.written == self.bytes.len()
     }
 
+    fn is_full(&self) -> bool {
+        self.bytes.len() >= BATCH_BYTES_MAX
+    }
+
     /// The lines that are not written whole.
     fn lines(&self) -> u64 {
         let left = self.bytes.get(self.written..).unwrap_or_default();
@@ -177,20 +219,30 @@ impl Thread {
         loop {
             let is_last = self.gather();
             self.tell_repeats(is_last);
-            let is_written = self.flush();
+            let mut is_written = self.flush();
             if is_written && self.state.lost.load(Ordering::Relaxed) > 0 {
                 self.tell_lost();
-                self.flush();
+                is_written = self.flush();
             }
-            if is_last {
-                let left = self.pending.lines();
-                if left > 0 {
-                    self.state.lose(left, "it ends");
-                }
+            // The end does not wait for better times.
+            let is_given_up = !is_written && self.state.is_closing.load(Ordering::Relaxed);
+            if is_given_up {
+                self.give_up();
+            }
+            if is_last || is_given_up {
                 self.target.sync();
                 return;
             }
         }
+    }
+
+    /// Tells the operator how much will never be written.
+    fn give_up(&self) {
+        let is_line = |message: &Message| matches!(message, Message::Line(_));
+        let queued = self.receiver.try_iter().filter(is_line).count() as u64;
+        let left = self.pending.lines() + queued;
+        let lost = self.state.lost.fetch_add(left, Ordering::Relaxed) + left;
+        tracing::error!(lost, "the audit log ends without its last lines");
     }
 
     /// Takes lines out of the queue, or waits for some. True when there will be no more.
@@ -200,6 +252,9 @@ impl Thread {
             let until = Instant::now() + TICK;
             while Instant::now() < until && !self.state.is_closing.load(Ordering::Relaxed) {
                 thread::sleep(TICK / 10);
+            }
+            if self.pending.is_full() {
+                return false;
             }
         }
         let mut next = if self.pending.is_empty() {
@@ -220,7 +275,7 @@ impl Thread {
                 }
                 Err(RecvTimeoutError::Disconnected) => return true,
             }
-            if self.pending.bytes.len() >= BATCH_BYTES_MAX {
+            if self.pending.is_full() {
                 return false;
             }
             next = self.try_next();
@@ -236,6 +291,10 @@ impl Thread {
 
     /// Adds a line for what was refused too often, when its minute is over.
     fn tell_repeats(&mut self, is_last: bool) {
+        if self.pending.is_full() && !is_last {
+            // They are counted on until there is room.
+            return;
+        }
         let shared = &self.state.shared;
         let now = shared.clock.now();
         let mut repeats = shared.repeats();
@@ -275,13 +334,13 @@ impl Thread {
             match self.target.write(left) {
                 Ok(bytes) => self.pending.written += bytes,
                 Err(error) => {
-                    let lost = self.state.lost.load(Ordering::Relaxed);
-                    self.state.complain(lost, &error.to_string());
+                    self.state.fails(&error.to_string());
                     return false;
                 }
             }
         }
         self.pending = Pending::default();
+        self.state.works();
         true
     }
 
@@ -289,12 +348,11 @@ impl Thread {
     fn reopen(&mut self, is_asked: bool) {
         match self.target.reopen(is_asked) {
             Ok(true) => self.pending.rewind(),
-            Ok(false) => {}
             // What is open still takes lines.
-            Err(error) => {
-                let lost = self.state.lost.load(Ordering::Relaxed);
-                self.state.complain(lost, &error.to_string());
+            Err(error) if self.state.is_complaint_due() => {
+                tracing::error!(%error, "the file of the audit log cannot be opened again");
             }
+            Ok(false) | Err(_) => {}
         }
     }
 }

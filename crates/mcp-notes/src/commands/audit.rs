@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead as _, BufReader, Read as _, Write as _, stdout},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _, Write as _, stdout},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     thread,
@@ -134,6 +134,7 @@ impl Show {
         let failed = |error| Stop::Input(path.to_owned(), error);
         let mut reader = BufReader::new(File::open(path).map_err(failed)?);
         let mut line = Vec::new();
+        let mut next = None;
         loop {
             let room = (LINE_BYTES_MAX + 1).saturating_sub(line.len()) as u64;
             let mut piece = reader.by_ref().take(room);
@@ -148,10 +149,17 @@ impl Show {
             } else if bytes == 0 && !follow {
                 // The last line may just be being written.
                 return Ok(());
+            } else if bytes == 0
+                && let Some(file) = next.take()
+            {
+                reader = BufReader::new(file);
+                line.clear();
             } else if bytes == 0 {
                 thread::sleep(POLL);
-                if let Some(next) = renamed(path, reader.get_ref()) {
-                    reader = BufReader::new(next);
+                // What came into this one before it was renamed is read first.
+                next = renamed(path, reader.get_ref());
+                if next.is_none() && is_cut(&mut reader).map_err(failed)? {
+                    reader.rewind().map_err(failed)?;
                     line.clear();
                 }
             }
@@ -191,4 +199,10 @@ fn renamed(path: &Path, open: &File) -> Option<File> {
     let (named, open) = (fs::metadata(path).ok()?, open.metadata().ok()?);
     let is_same = named.dev() == open.dev() && named.ino() == open.ino();
     if is_same { None } else { File::open(path).ok() }
+}
+
+/// Whether the file is shorter than what was read of it.
+fn is_cut(reader: &mut BufReader<File>) -> io::Result<bool> {
+    let about = reader.get_ref().metadata()?;
+    Ok(about.is_file() && about.len() < reader.stream_position()?)
 }

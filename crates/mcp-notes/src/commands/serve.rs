@@ -28,7 +28,7 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
             .map_err(Failure::failed)?;
     }
     let tls = tls(config)?;
-    let audit = open_audit(config, Output::Stdout)?;
+    let audit = open_audit(config, Output::Stdout, true)?;
     let app = App::open(config, audit.clone())
         .await
         .map_err(Failure::failed)?;

@@ -28,7 +28,7 @@ pub(super) fn run() -> Result<(), Failure> {
 
 async fn serve(loaded: &Loaded) -> Result<(), Failure> {
     let config = &loaded.config;
-    let audit = open_audit(config, Output::Stderr)?;
+    let audit = open_audit(config, Output::Stderr, true)?;
     let app = App::open(config, audit).await.map_err(Failure::failed)?;
     let ended = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;

@@ -134,7 +134,7 @@ async fn audited(
     work: impl Future<Output = Result<String, Failure>>,
 ) -> Result<(), Failure> {
     // Standard output carries the token.
-    let audit = open_audit(config, Output::Stderr)?;
+    let audit = open_audit(config, Output::Stderr, false)?;
     let done = work.await;
     let is_done = done.is_ok();
     audit.record(&Entry {

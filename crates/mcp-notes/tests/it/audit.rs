@@ -1,8 +1,11 @@
 //! The audit log: what leaves a line, what a line holds, and that none is lost or made up.
 
+mod follow;
+mod trouble;
+
 use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
     time::{Duration, Instant},
 };
@@ -17,14 +20,16 @@ use crate::process::{PATIENCE, Served, run, signal, stderr, stdout};
 
 const PAGE: &str = include_str!("../../../../docs/audit.md");
 
-/// The lines of an audit log.
+/// The lines of an audit log, without those that say that a server began.
 fn lines(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines = text.lines().map(|line| {
         assert!(Record::parse(line.as_bytes()).is_some(), "{line}");
         serde_json::from_str(line).unwrap()
     });
-    lines.collect()
+    lines
+        .filter(|line: &Value| line["action"] != "server.start")
+        .collect()
 }
 
 /// Waits until the log at `path` has `count` lines.
@@ -241,7 +246,15 @@ async fn making_and_revoking_a_token_leave_a_line_without_the_token() {
 async fn a_log_that_cannot_be_written_stops_the_start() {
     let folder = tempdir().unwrap();
     fs::write(folder.path().join("file"), "").unwrap();
-    for path in ["file/audit.jsonl", "/proc/nothing/audit.jsonl", "."] {
+    symlink("file", folder.path().join("link")).unwrap();
+    let paths = [
+        "file/audit.jsonl",
+        "/proc/nothing/audit.jsonl",
+        ".",
+        "/dev/full",
+        "link",
+    ];
+    for path in paths {
         for command in ["serve", "stdio"] {
             let done = run(folder.path(), &[command], &[("AUDIT_LOG", path)]).await;
             assert_eq!(done.status.code(), Some(78), "{path}: {}", stderr(&done));
@@ -249,6 +262,7 @@ async fn a_log_that_cannot_be_written_stops_the_start() {
         }
     }
     assert!(!folder.path().join("data").exists());
+    assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"");
 }
 
 #[tokio::test]
@@ -257,8 +271,14 @@ async fn a_renamed_log_is_begun_anew_and_a_cut_line_spoils_no_other() {
     let path = folder.path().join("audit.jsonl");
     let old = folder.path().join("audit.jsonl.1");
     fs::write(&path, r#"{"time":"2026-01-31T12:00:00Z","act"#).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     let served = Served::start(folder.path(), &[("AUDIT_LOG", "audit.jsonl")]).await;
-    assert!(fs::read_to_string(&path).unwrap().ends_with("\"act\n"));
+    let text = fs::read_to_string(&path).unwrap();
+    let (cut, start) = text.trim_end().split_once('\n').unwrap();
+    assert!(cut.ends_with("\"act"), "{text}");
+    let start: Value = serde_json::from_str(start).unwrap();
+    assert_eq!(brief(&start), "server server.start ok");
+    is_documented(&start);
     fs::write(&path, "").unwrap();
 
     rest(&served, "GET", "/api/v1/notes", "").await;

@@ -31,8 +31,19 @@ const UNLIMITED: [(&str, &str); 3] = [
 /// The binary with `args` and nothing in its environment but `vars` and no rate limits, in `folder`.
 pub(crate) fn command(folder: &Path, args: &[&str], vars: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-notes"));
+    command.args(args);
+    prepared(command, folder, vars)
+}
+
+/// The same for a shell which is to run the binary, `$0` in `script`.
+pub(crate) fn shell(folder: &Path, script: &str, vars: &[(&str, &str)]) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_mcp-notes")]);
+    prepared(command, folder, vars)
+}
+
+fn prepared(mut command: Command, folder: &Path, vars: &[(&str, &str)]) -> Command {
     command
-        .args(args)
         .current_dir(folder)
         .env_clear()
         .envs(UNLIMITED)

@@ -1,16 +1,24 @@
 //! Secrets and the text of notes stay where they belong, whatever goes wrong.
 
-use std::{fs, process::Stdio, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use mcp_serve::test_util::{Legacy, Modern, RawClient};
 use serde_json::{Value, json};
 use tempfile::tempdir;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
-    time::timeout,
+    io::{AsyncBufRead, AsyncBufReadExt as _, BufReader},
+    process::Child,
+    task::JoinHandle,
+    time::{sleep, timeout},
 };
 
-use crate::process::{PATIENCE, command, run, signal, stderr, stdout};
+use crate::process::{PATIENCE, command, run, signal, stderr, stdout, text};
 
 /// Every canary has this in it, and nothing else has.
 const CANARY: &str = "c4n4ry";
@@ -36,56 +44,98 @@ async fn no_secret_or_note_text_reaches_any_log() {
     }
 }
 
+/// A server of which every word is kept.
+struct Watched {
+    child: Child,
+    address: SocketAddr,
+    log: Arc<Mutex<String>>,
+    reading: [JoinHandle<()>; 2],
+}
+
+impl Watched {
+    /// Starts a server that logs all it can, as `format`.
+    async fn start(folder: &Path, format: &str, vars: &[(&str, &str)]) -> Self {
+        let mut command = command(folder, &["serve"], vars);
+        let loud = [
+            ("LOG_LEVEL", "trace"),
+            ("LOG_FORMAT", format),
+            ("PORT", "0"),
+            ("AUDIT_LOG", "audit.jsonl"),
+            ("RUST_BACKTRACE", "full"),
+            ("DRAIN_SECONDS", "1"),
+        ];
+        let mut child = command.envs(loud).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut log = String::new();
+        let address = loop {
+            let read = timeout(PATIENCE, out.read_line(&mut log)).await.unwrap();
+            assert!(read.unwrap() > 0, "{log}");
+            if let Some((_, rest)) = log.split_once("127.0.0.1:") {
+                let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                break format!("127.0.0.1:{port}").parse().unwrap();
+            }
+        };
+        let err = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::new(Mutex::new(log));
+        let reading = [
+            tokio::spawn(keep(out, Arc::clone(&log))),
+            tokio::spawn(keep(err, Arc::clone(&log))),
+        ];
+        Self {
+            child,
+            address,
+            log,
+            reading,
+        }
+    }
+
+    /// All that it has said by now.
+    fn said(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// All that it said until it stopped.
+    async fn stop(mut self) -> String {
+        signal(&self.child, "TERM").await;
+        let ended = timeout(PATIENCE, self.child.wait()).await.unwrap();
+        assert!(ended.unwrap().success());
+        for reading in &mut self.reading {
+            timeout(PATIENCE, reading).await.unwrap().unwrap();
+        }
+        self.said()
+    }
+}
+
+async fn keep(mut from: impl AsyncBufRead + Unpin, log: Arc<Mutex<String>>) {
+    let mut line = String::new();
+    while from.read_line(&mut line).await.unwrap() > 0 {
+        log.lock().unwrap().push_str(&line);
+        line.clear();
+    }
+}
+
 async fn scenario(format: &str) {
     let folder = tempdir().unwrap();
-    let vars = [
-        ("LOG_LEVEL", "trace"),
-        ("LOG_FORMAT", format),
-        ("PORT", "0"),
-        ("AUDIT_LOG", "audit.jsonl"),
-        ("RUST_BACKTRACE", "full"),
-        ("BODY_BYTES_MAX", "20000"),
-        ("DRAIN_SECONDS", "1"),
-    ];
-    let mut command = command(folder.path(), &["serve"], &vars);
-    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    let mut out = BufReader::new(child.stdout.take().unwrap());
-    let mut log = String::new();
-    let address = loop {
-        let read = timeout(PATIENCE, out.read_line(&mut log)).await.unwrap();
-        assert!(read.unwrap() > 0, "{log}");
-        if let Some((_, rest)) = log.split_once("127.0.0.1:") {
-            let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            break format!("127.0.0.1:{port}").parse().unwrap();
-        }
-    };
-    let mut err = child.stderr.take().unwrap();
-    let reading = tokio::spawn(async move {
-        let mut errors = String::new();
-        let (a, b) = tokio::join!(
-            out.read_to_string(&mut log),
-            err.read_to_string(&mut errors)
-        );
-        a.unwrap();
-        b.unwrap();
-        log + &errors
-    });
+    let vars = [("BODY_BYTES_MAX", "20000")];
+    let watched = Watched::start(folder.path(), format, &vars).await;
+    let address = watched.address;
 
     let mut bodies = Bodies::default();
     let id = notes(address).await;
     failures(address, &id, &mut bodies).await;
     store_failure(address, folder.path(), &mut bodies).await;
-    // A body that never comes to its end is cut by the drain.
+    // A body that never comes to its end is cut by the drain. The interim answer says that the server
+    // has begun to read it.
     let mut stuck = RawClient::connect(address).await.unwrap();
     let head = format!(
-        "POST /api/v1/notes HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{{\"title\":\"{}",
-        canary("half")
+        "POST /api/v1/notes HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+         content-length: 500\r\nexpect: 100-continue\r\n\r\n"
     );
     stuck.send(head.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    signal(&child, "TERM").await;
-    timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
-    let log = timeout(PATIENCE, reading).await.unwrap().unwrap();
+    assert_eq!(stuck.read_head().await.unwrap().status, 100);
+    let half = format!("{{\"title\":\"{}", canary("half"));
+    stuck.send(half.as_bytes()).await.unwrap();
+    let log = watched.stop().await;
 
     let audit = fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
     assert!(
@@ -103,7 +153,7 @@ async fn scenario(format: &str) {
 }
 
 /// Notes that are full of canaries, and all that can be done with them.
-async fn notes(address: std::net::SocketAddr) -> String {
+async fn notes(address: SocketAddr) -> String {
     let mut mcp = Modern::new(address);
     let new =
         json!({ "title": canary("title"), "content": canary("text"), "tags": [canary("tag")] });
@@ -142,7 +192,7 @@ async fn notes(address: std::net::SocketAddr) -> String {
 }
 
 /// Requests with secrets in every place, all of which are refused or fail.
-async fn failures(address: std::net::SocketAddr, id: &str, bodies: &mut Bodies) {
+async fn failures(address: SocketAddr, id: &str, bodies: &mut Bodies) {
     let secret = canary("secret");
     let bearer = format!("Bearer {secret}");
     let cookie = format!("session={secret}");
@@ -208,11 +258,7 @@ async fn failures(address: std::net::SocketAddr, id: &str, bodies: &mut Bodies) 
 }
 
 /// Writing while the database is held by another.
-async fn store_failure(
-    address: std::net::SocketAddr,
-    folder: &std::path::Path,
-    bodies: &mut Bodies,
-) {
+async fn store_failure(address: SocketAddr, folder: &Path, bodies: &mut Bodies) {
     let db = rusqlite::Connection::open(folder.join("data/notes.db")).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
     let body = json!({ "title": canary("lost"), "content": canary("lost") }).to_string();
@@ -230,6 +276,146 @@ async fn store_failure(
     let answer = mcp.call("tools/call", call).await.unwrap().result();
     assert_eq!(answer["isError"], Value::Bool(true));
     bodies.keep("a tool without its store", answer.to_string());
+}
+
+/// Makes a token.
+async fn token(folder: &Path, args: &[&str]) -> (String, String) {
+    let args = [&["token", "create"], args].concat();
+    let made = run(folder, &args, &[("AUTH_MODE", "token")]).await;
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    (stdout(&made).trim().to_owned(), stderr(&made))
+}
+
+#[tokio::test]
+async fn no_token_reaches_any_log_or_answer() {
+    for (format, in_file) in [("json", false), ("pretty", true)] {
+        let folder = tempdir().unwrap();
+        let file = folder.path().join("tokens");
+        let mut vars = vec![("AUTH_MODE", "token")];
+        let mut good_args = vec!["--name", "good"];
+        if in_file {
+            vars.push(("TOKENS_FILE", text(&file)));
+            good_args.push("--file-line");
+        }
+        let (good, line) = token(folder.path(), &good_args).await;
+        let (revoked, _) = token(folder.path(), &["--name", "revoked"]).await;
+        let gone = run(folder.path(), &["token", "revoke", "revoked"], &vars[..1]).await;
+        assert_eq!(gone.status.code(), Some(0), "{}", stderr(&gone));
+        if in_file {
+            fs::write(&file, line).unwrap();
+        }
+        let last = if good.ends_with('x') { "y" } else { "x" };
+        let mistyped = format!("{}{last}", &good[..good.len() - 1]);
+        let watched = Watched::start(folder.path(), format, &vars).await;
+        let mut bodies = Bodies::default();
+        for (what, token, status) in [
+            ("good", &good, 200),
+            ("revoked", &revoked, 401),
+            ("mistyped", &mistyped, 401),
+        ] {
+            present(watched.address, (what, token), status, &mut bodies).await;
+        }
+        if in_file {
+            // A token where its hash should be: the next requests find the file changed, and wrong.
+            fs::write(&file, format!("{good} a b c never\n{revoked}\n")).unwrap();
+            let until = Instant::now() + PATIENCE;
+            while !watched.said().contains("tokens file is not right") {
+                assert!(Instant::now() < until, "{}", watched.said());
+                let bearer = format!("Bearer {good}");
+                let headers = [("authorization", bearer.as_str())];
+                let mut client = RawClient::connect(watched.address).await.unwrap();
+                let answer = client.request("GET", "/api/v1/notes", &headers, b"");
+                assert_eq!(answer.await.unwrap().status, 200);
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+        let log = watched.stop().await;
+        let audit = fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
+        for word in ["list_notes", "\"checksum\"", "unknown_tool"] {
+            assert!(audit.contains(word), "{word}: {audit}");
+        }
+        for token in [&good, &revoked, &mistyped] {
+            // Neither a token nor half of its random part.
+            for piece in [&token[5..26], &token[26..48]] {
+                for (what, text) in [("the log", &log), ("the audit log", &audit)] {
+                    let line = text.lines().find(|line| line.contains(piece));
+                    assert_eq!(line, None, "{what} ({format})");
+                }
+                for (what, body) in &bodies.0 {
+                    assert!(!body.contains(piece), "{what}: {body}");
+                }
+            }
+        }
+    }
+}
+
+/// Presents a token where it belongs, which gives `status`, and everywhere else.
+async fn present(
+    address: SocketAddr,
+    (what, token): (&str, &str),
+    status: u16,
+    bodies: &mut Bodies,
+) {
+    let bearer = format!("Bearer {token}");
+    let basic = format!("Basic {token}");
+    let cookie = format!("token={token}");
+    let note = format!("/api/v1/notes/{token}");
+    let query = format!("/api/v1/notes?access_token={token}");
+    let search = format!("/api/v1/notes?query={token}");
+    for (place, path, header, expected) in [
+        (
+            "its place",
+            "/api/v1/notes",
+            Some(("authorization", &bearer)),
+            Some(status),
+        ),
+        (
+            "another scheme",
+            "/api/v1/notes",
+            Some(("authorization", &basic)),
+            Some(401),
+        ),
+        (
+            "a cookie",
+            "/api/v1/notes",
+            Some(("cookie", &cookie)),
+            Some(401),
+        ),
+        ("the query", query.as_str(), None, None),
+        (
+            "the query beside its place",
+            &query,
+            Some(("authorization", &bearer)),
+            Some(400),
+        ),
+        ("a search", &search, Some(("authorization", &bearer)), None),
+        ("the path", &note, Some(("authorization", &bearer)), None),
+    ] {
+        let headers: Vec<_> = header
+            .iter()
+            .map(|(name, it)| (*name, it.as_str()))
+            .collect();
+        let mut client = RawClient::connect(address).await.unwrap();
+        let answer = client.request("GET", path, &headers, b"").await.unwrap();
+        let body = answer.text();
+        if let Some(expected) = expected {
+            assert_eq!(answer.status, expected, "{what} in {place}: {body}");
+        }
+        // What a path says is told back to who said it.
+        if place != "the path" {
+            bodies.keep(&format!("{what} in {place}"), body);
+        }
+    }
+    let mut mcp = Modern::new(address);
+    mcp.headers.push(("Authorization".into(), bearer));
+    let list = json!({ "name": "list_notes", "arguments": {} });
+    let answer = mcp.call("tools/call", list).await.unwrap();
+    assert_eq!(answer.status(), status, "{what}");
+    let odd = json!({ "name": "get_note", "arguments": { "id": token } });
+    mcp.call("tools/call", odd).await.unwrap();
+    let odd = json!({ "name": token, "arguments": {} });
+    mcp.call("tools/call", odd).await.unwrap();
+    mcp.call(token, json!({})).await.unwrap();
 }
 
 #[tokio::test]
@@ -258,6 +444,33 @@ async fn no_command_shows_a_secret_of_the_settings() {
                 assert_eq!(done.status.code(), Some(78), "{}", stderr(&done));
                 let shown = stdout(&done) + &stderr(&done);
                 assert!(!shown.contains(CANARY), "{args:?}: {shown}");
+            }
+        }
+    }
+    // The password of a client, within settings that are right and beside one that is wrong.
+    let secret = canary("client");
+    let file = folder.path().join("client");
+    fs::write(&file, format!("{secret}\n")).unwrap();
+    for given in [
+        ("OAUTH_INTROSPECTION_CLIENT_SECRET", secret.as_str()),
+        ("OAUTH_INTROSPECTION_CLIENT_SECRET_FILE", text(&file)),
+    ] {
+        for (drain, status) in [("1", 0), ("soon", 78)] {
+            let vars = [
+                ("AUTH_MODE", "oauth"),
+                ("OAUTH_ISSUERS", "http://127.0.0.1:9"),
+                ("PUBLIC_URL", "http://127.0.0.1:3000"),
+                ("OAUTH_INTROSPECTION_CLIENT_ID", "client"),
+                ("ALLOW_PLAIN_HTTP", "true"),
+                given,
+                ("DRAIN_SECONDS", drain),
+            ];
+            for args in [&["config"][..], &["config", "--json"]] {
+                let done = run(folder.path(), args, &vars).await;
+                assert_eq!(done.status.code(), Some(status), "{}", stderr(&done));
+                let shown = stdout(&done) + &stderr(&done);
+                assert!(!shown.contains(CANARY), "{args:?}: {shown}");
+                assert!(status != 0 || shown.contains("CLIENT_SECRET"), "{shown}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `mcp-notes stdio` with clients that send nonsense, leave early or are interrupted.
 
-use std::{collections::BTreeSet, path::Path, process::Stdio, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -309,4 +309,32 @@ async fn calls_in_flight_are_answered_before_the_end() {
         .unwrap()
         .unwrap();
     assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_a_local_assistant_does_is_in_the_audit_log() {
+    let folder = tempdir().unwrap();
+    for (audit, at) in [("audit.jsonl", true), ("stdout", false)] {
+        let mut client = Assistant::start(folder.path(), &[("AUDIT_LOG", audit)]);
+        let note = json!({"name": "create_note", "arguments": {"title": "t", "content": "c"}});
+        let made = client.call(1, "tools/call", note).await;
+        let id = &made["result"]["structuredContent"]["id"];
+        // What `stdout` would get goes where no message is.
+        let said = client.leave().await;
+        let text = if at {
+            fs::read_to_string(folder.path().join(audit)).unwrap()
+        } else {
+            said
+        };
+        let found = text.lines().map(serde_json::from_str::<Value>);
+        let found: Vec<_> = found
+            .filter_map(Result::ok)
+            .filter(|line| line["action"] == "create_note")
+            .collect();
+        assert_eq!(found.len(), 1, "{text}");
+        assert_eq!(&found[0]["note"], id);
+        assert_eq!(found[0]["face"], "stdio");
+        assert_eq!(found[0]["outcome"], "ok");
+        assert_eq!(found[0]["version"], 1);
+    }
 }

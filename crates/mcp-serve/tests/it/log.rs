@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use axum::{Router, body::Bytes, routing};
@@ -16,6 +17,7 @@ use rmcp::{
     service::RequestContext,
 };
 use serde_json::{Value, json};
+use tokio::{process::Command, time::timeout};
 use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
 
 use super::edge::start;
@@ -224,4 +226,81 @@ async fn no_query_body_token_or_session_reaches_the_log() {
         let tells = line.contains("SECRET") || line.contains(&session);
         assert!(!tells, "{line}");
     }
+}
+
+/// Panics in every place where a request can meet one, in a process that keeps a log of them.
+async fn panics() {
+    telemetry::init("trace", telemetry::Format::Json, telemetry::Output::Stdout).unwrap();
+    telemetry::log_panics();
+    let text = "SECRET-\u{e9}-text".to_owned();
+    let quoting = || async {
+        let body = "SECRET-body".to_owned();
+        body.parse::<u8>().unwrap().to_string()
+    };
+    let routes = Router::new()
+        .route("/quoting", routing::get(quoting))
+        .route("/literal", routing::get(literal));
+    let server = TestServer::start(|| Talker, routes, Config::default()).await;
+    let mut client = server.connect().await;
+    for path in ["/quoting", "/literal"] {
+        assert_eq!(client.get(path).await.unwrap().status, 500);
+    }
+    let params = json!({ "name": "panic", "arguments": { "content": text } });
+    let mut modern = server.modern();
+    let answer = modern.call("tools/call", params.clone()).await.unwrap();
+    assert_eq!(answer.last()["error"]["code"], -32603);
+    let mut legacy = server.legacy("2025-11-25").await;
+    let answer = legacy.call("tools/call", params).await.unwrap();
+    assert_eq!(answer.last()["error"]["code"], -32603);
+    let (a, b) = (text.clone(), text.clone());
+    let tasks = [
+        tokio::spawn(async move { assert_eq!(a, "another") }),
+        tokio::task::spawn_blocking(move || assert!(b[..8].is_empty())),
+        tokio::spawn(async move { panic!("{text}") }),
+    ];
+    for task in tasks {
+        assert!(task.await.unwrap_err().is_panic());
+    }
+    assert!(server.stop().await.is_clean());
+}
+
+async fn literal() -> &'static str {
+    panic!("as it stands in the source")
+}
+
+#[tokio::test]
+async fn the_log_says_where_a_panic_was_and_nothing_that_it_quotes() {
+    const HERE: &str = "log::the_log_says_where_a_panic_was_and_nothing_that_it_quotes";
+    const IS_CHILD: &str = "PANICS_ARE_LOGGED";
+    // The hook is one for the whole process, and the other tests want their own.
+    if std::env::var_os(IS_CHILD).is_some() {
+        return panics().await;
+    }
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", HERE, "--nocapture"])
+        .env(IS_CHILD, "1")
+        .output();
+    let output = timeout(Duration::from_mins(1), child)
+        .await
+        .unwrap()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    assert!(output.status.success(), "{said}");
+    let lines = said
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    let panics: Vec<Value> = lines
+        .filter(|line: &Value| line["msg"] == "a thread panicked")
+        .collect();
+    assert_eq!(panics.len(), 7, "{said}");
+    for line in &panics {
+        assert!(
+            line["location"].as_str().unwrap().contains(".rs:"),
+            "{line}"
+        );
+    }
+    let told = panics.iter().filter_map(|line| line["literal"].as_str());
+    assert_eq!(told.collect::<Vec<_>>(), ["as it stands in the source"]);
+    assert!(!said.contains("SECRET"), "{said}");
 }

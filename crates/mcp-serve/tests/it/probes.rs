@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Store {
     broken: AtomicBool,
     hangs: bool,
+    is_extra: bool,
     asked: AtomicUsize,
 }
 
@@ -28,6 +29,10 @@ struct Store {
 impl Check for Store {
     fn name(&self) -> &'static str {
         "store"
+    }
+
+    fn is_vital(&self) -> bool {
+        !self.is_extra
     }
 
     async fn check(&self) -> Result<(), String> {
@@ -90,6 +95,24 @@ async fn a_broken_dependency_makes_the_server_unready_and_leaves_it_alive() {
     while client.get("/readyz").await.unwrap().status != 200 {
         assert!(begun.elapsed() < PATIENCE, "the server does not recover");
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_what_it_can_do_without_is_ready_and_says_that_it_is_degraded() {
+    let extra = Arc::new(Store {
+        broken: true.into(),
+        is_extra: true,
+        ..Store::default()
+    });
+    let server = start(Router::new(), config(&extra)).await;
+    let mut client = server.connect().await;
+    for path in ["/readyz", "/health"] {
+        let answer = client.get(path).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}");
+        let report = answer.json();
+        assert_eq!(report["status"], "degraded");
+        assert_eq!(report["checks"]["store"]["status"], "error");
     }
 }
 

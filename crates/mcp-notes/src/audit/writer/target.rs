@@ -1,9 +1,9 @@
 //! Where the lines go: a file under its name, or a stream of the process.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -13,7 +13,12 @@ pub(in crate::audit) struct Target(Kind);
 enum Kind {
     Stdout,
     Stderr,
-    File { path: PathBuf, file: File },
+    File {
+        path: PathBuf,
+        file: File,
+        /// How long it was when it could not be written, which may be in the middle of a line.
+        stuck_at: Option<u64>,
+    },
 }
 
 impl Target {
@@ -26,11 +31,24 @@ impl Target {
     }
 
     /// The file at `path`; it and its folder are made when they do not exist, the file for its
-    /// owner alone.
+    /// owner alone. A symbolic link is refused.
     pub(in crate::audit) fn open(path: &Path) -> io::Result<Self> {
-        let file = open(path)?;
-        let path = path.to_owned();
-        Ok(Self(Kind::File { path, file }))
+        Ok(Self(Kind::File {
+            file: open(path)?,
+            path: path.to_owned(),
+            stuck_at: None,
+        }))
+    }
+
+    /// Writes the first line into a file and says whether that can be done. Standard output has no
+    /// first line, and a pipe that nobody empties would block.
+    pub(in crate::audit) fn begin(&mut self, line: &[u8]) -> io::Result<()> {
+        match &mut self.0 {
+            Kind::File { file, .. } if !file.metadata()?.file_type().is_fifo() => {
+                file.write_all(line)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes some of `bytes`, and says how many.
@@ -47,25 +65,39 @@ impl Target {
                 io::stderr().lock().write_all(bytes)?;
                 Ok(bytes.len())
             }
-            Kind::File { file, .. } => match file.write(bytes) {
-                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Kind::File { file, stuck_at, .. } => match file.write(bytes) {
+                Ok(0) => Err(ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => Ok(0),
+                Err(error) => {
+                    *stuck_at = file.metadata().ok().map(|about| about.len());
+                    Err(error)
+                }
                 done => done,
             },
         }
     }
 
     /// Opens the file again when another one, or none, has its name; when it is asked to, in any
-    /// case. Says whether it did.
+    /// case. Says whether a line that is written in part is to be begun anew, because its beginning
+    /// is in another file, was cut off, or has something else behind it.
     pub(super) fn reopen(&mut self, is_asked: bool) -> io::Result<bool> {
-        let Kind::File { path, file } = &mut self.0 else {
+        let Kind::File {
+            path,
+            file,
+            stuck_at,
+        } = &mut self.0
+        else {
             return Ok(false);
         };
+        let stuck_at = stuck_at.take();
         let open_now = file.metadata()?;
-        let is_same = fs::metadata(&*path)
-            .is_ok_and(|named| named.dev() == open_now.dev() && named.ino() == open_now.ino());
+        let is_same = fs::metadata(&*path).is_ok_and(|named| is_one_file(&named, &open_now));
         if is_same && !is_asked {
-            return Ok(false);
+            let is_changed = stuck_at.is_some_and(|bytes| bytes != open_now.len());
+            if is_changed {
+                end_cut_line(file)?;
+            }
+            return Ok(is_changed);
         }
         *file = open(path)?;
         Ok(!is_same)
@@ -87,21 +119,50 @@ fn open(path: &Path) -> io::Result<File> {
     {
         fs::create_dir_all(folder)?;
     }
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).append(true);
+    let mut making = options.clone();
+    // A link that leads nowhere is not followed.
+    making.create_new(true).mode(0o600);
+    let opened = match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => making.open(path),
+        opened => opened,
+    };
+    let mut file = match opened {
+        // Another process made it just now.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(path)?,
+        opened => opened?,
+    };
     let about = file.metadata()?;
-    if about.is_file() && about.len() > 0 {
+    if !is_one_file(&fs::symlink_metadata(path)?, &about) {
+        let why = "a symbolic link could lead the lines into any file";
+        return Err(io::Error::new(ErrorKind::InvalidInput, why));
+    }
+    if about.is_file() {
         end_cut_line(&mut file)?;
+    }
+    if let Some(mode) = exposed(&about) {
+        let path = path.display();
+        tracing::warn!(%path, mode, "everybody on this machine can reach the audit log");
     }
     Ok(file)
 }
 
-/// A line that a crash cut off ends here, so that it does not spoil the next one.
+fn is_one_file(a: &Metadata, b: &Metadata) -> bool {
+    a.dev() == b.dev() && a.ino() == b.ino()
+}
+
+/// The permissions of a file that everybody can read or write.
+pub(super) fn exposed(about: &Metadata) -> Option<String> {
+    let mode = about.mode() & 0o777;
+    (about.is_file() && mode & 0o006 != 0).then(|| format!("{mode:o}"))
+}
+
+/// A line that was cut off ends here, so that it does not spoil the next one.
 fn end_cut_line(file: &mut File) -> io::Result<()> {
+    if file.metadata()?.len() == 0 {
+        return Ok(());
+    }
     let mut last = [0];
     file.seek(SeekFrom::End(-1))?;
     file.read_exact(&mut last)?;

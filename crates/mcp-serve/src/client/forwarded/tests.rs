@@ -67,6 +67,15 @@ fn what_an_untrusted_peer_says_of_itself_changes_nothing() {
 }
 
 #[test]
+fn a_peer_in_the_clothes_of_ipv6_is_the_ipv4_address_that_it_is() {
+    let found = client("::ffff:192.0.2.1", &[]).unwrap();
+    assert_eq!(found.address.to_string(), "192.0.2.1");
+    assert!(Client::direct(&peer("::ffff:127.0.0.1")).is_private());
+    let named = client("::ffff:10.0.0.1", &[("x-forwarded-for", "192.0.2.2")]);
+    assert_eq!(named.unwrap().address.to_string(), "192.0.2.2");
+}
+
+#[test]
 fn the_client_is_the_first_from_the_right_that_is_no_proxy() {
     for (list, expected) in [
         ("192.0.2.1", "192.0.2.1"),

@@ -46,6 +46,12 @@ const KNOWN: Demand = Demand {
     class: Some(Class::Read),
 };
 
+/// What belongs to a running call, or ends a session.
+const CONTROL: Demand = Demand {
+    access: Access::Known,
+    class: Some(Class::Control),
+};
+
 /// Pages that hold no notes.
 const PUBLIC: Demand = Demand {
     access: Access::Public,
@@ -57,7 +63,7 @@ impl Policy for NotesPolicy {
         match operation {
             Operation::Mcp { method, params } => self.of_method(method, params),
             Operation::McpStream => READS,
-            Operation::McpEnd => KNOWN,
+            Operation::McpEnd => CONTROL,
             Operation::Http { method, path } => self.of_path(method, path),
         }
     }
@@ -96,6 +102,7 @@ impl NotesPolicy {
                 class: Some(Class::Session),
                 ..KNOWN
             },
+            "response" | "notifications/cancelled" => CONTROL,
             _ => KNOWN,
         }
     }

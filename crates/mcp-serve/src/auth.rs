@@ -73,6 +73,12 @@ pub trait Authenticator: Send + Sync + 'static {
     }
 }
 
+/// Stands in the extensions of requests whose network has used up its budget of refused credentials.
+/// An [`Authenticator`] that would have to ask somebody else about a credential it does not know yet
+/// refuses it then, so that a flood of made-up ones stops here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suspect;
+
 /// Lets everybody in as [`Principal::anonymous`]; for servers that only loopback can reach.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Anonymous;

@@ -80,7 +80,12 @@ impl Client {
 
     /// Whether nothing of the request was readable on a network.
     pub fn is_private(&self) -> bool {
-        self.scheme == Scheme::Https || (self.address.is_loopback() && !self.is_hidden)
+        self.scheme == Scheme::Https || self.is_local()
+    }
+
+    /// Whether it is this machine itself.
+    pub fn is_local(&self) -> bool {
+        self.address.is_loopback() && !self.is_hidden
     }
 }
 

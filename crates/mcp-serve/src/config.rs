@@ -62,6 +62,9 @@ pub struct Config {
     pub mcp: transport::Settings,
     /// Tells who is calling. Default: everybody is anonymous.
     pub authenticator: Arc<dyn Authenticator>,
+    /// Whether callers whom nobody asked who they are may come from other machines, because what
+    /// stands in front of the server has asked them. Default: no, from this one alone.
+    pub anonymous_from_anywhere: bool,
     /// Says which scopes and which budget each operation takes. Default: no scopes.
     pub policy: Arc<dyn Policy>,
     /// How much each caller may ask. Default: as much as it likes.
@@ -97,8 +100,9 @@ impl Default for Config {
             drain: Drain::default(),
             mcp: transport::Settings::default(),
             authenticator: Arc::new(Anonymous),
+            anonymous_from_anywhere: false,
             policy: Arc::new(Unscoped),
-            budgets: Budgets::unlimited(),
+            budgets: Budgets::default(),
             limiter: Arc::new(MemoryLimiter::default()),
             auditor: None,
             sessions: Arc::new(MemorySessions::new(crate::session::Limits::default())),

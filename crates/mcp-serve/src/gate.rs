@@ -2,16 +2,28 @@
 //! one place for every route.
 
 mod flight;
+mod suspects;
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde_json::Value;
 
 pub(crate) use self::flight::Permit;
-use self::flight::{Flight, Full};
+use self::{
+    flight::{Flight, Full},
+    suspects::Suspects,
+};
 use crate::{
-    auth::{AuthError, Authenticator, Principal, Scopes},
+    auth::{AuthError, Authenticator, Principal, Scopes, Suspect},
     client::Client,
     config::Config,
     limit::{Budgets, Caller, Class, Decision, Limiter},
@@ -24,9 +36,16 @@ pub(crate) struct Gate {
     policy: Arc<dyn Policy>,
     limiter: Arc<dyn Limiter>,
     budgets: Budgets,
+    /// Calls that run.
     flight: Arc<Flight>,
+    /// Bodies that are being read. Apart from the calls: the message that ends one must get in.
+    reading: Arc<Flight>,
+    suspects: Suspects,
+    /// Whether the limiter did not answer when it was last asked.
+    limiter_is_silent: AtomicBool,
+    anonymous_from_anywhere: bool,
     allow_plain_http: bool,
-    /// The longest wait for the authenticator or the limiter.
+    /// The longest wait for the authenticator.
     deadline: Duration,
 }
 
@@ -59,6 +78,8 @@ impl Pass {
 pub(crate) enum Refusal {
     /// Others on the network could read the credential.
     OpenCredential,
+    /// Nobody asks who it is, and it comes from another machine.
+    Stranger,
     /// Nobody knows who it is.
     Auth(AuthError),
     /// The credential does not allow it; the challenge says what would.
@@ -70,6 +91,11 @@ pub(crate) enum Refusal {
     Rate(Decision),
     /// As many calls of this caller run as may.
     Busy,
+    /// A batch of more than a budget ever holds, or than may ever run.
+    Batch {
+        /// How many it may be.
+        most: usize,
+    },
 }
 
 impl Refusal {
@@ -78,7 +104,8 @@ impl Refusal {
             Self::Auth(AuthError::Unauthenticated { .. }) => StatusCode::UNAUTHORIZED,
             Self::Auth(AuthError::Malformed { .. }) => StatusCode::BAD_REQUEST,
             Self::Auth(AuthError::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::OpenCredential | Self::Scope { .. } => StatusCode::FORBIDDEN,
+            Self::OpenCredential | Self::Stranger | Self::Scope { .. } => StatusCode::FORBIDDEN,
+            Self::Batch { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Rate(_) | Self::Busy => StatusCode::TOO_MANY_REQUESTS,
         }
     }
@@ -96,12 +123,18 @@ impl Refusal {
                  others may have read"
                     .into()
             }
+            Self::Stranger => {
+                "this server asks nobody who they are, and serves its own machine alone".into()
+            }
             Self::Scope { .. } => "the credential does not allow this".into(),
             Self::Rate(decision) => {
                 let kind = decision.class.as_str().replace('_', " ");
                 format!("Rate limit exceeded ({kind})").into()
             }
             Self::Busy => "too many requests of yours are running".into(),
+            Self::Batch { most } => {
+                format!("the batch is too large; {most} such messages are allowed").into()
+            }
         }
     }
 
@@ -113,9 +146,11 @@ impl Refusal {
             ) => reason,
             Self::Auth(AuthError::Unavailable) => "auth_unavailable",
             Self::OpenCredential => "plain_http",
+            Self::Stranger => "stranger",
             Self::Scope { .. } => "scope",
             Self::Rate(_) => "rate",
             Self::Busy => "busy",
+            Self::Batch { .. } => "batch",
         }
     }
 
@@ -133,7 +168,7 @@ impl Refusal {
                 let value = value.unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
                 headers.insert(header::WWW_AUTHENTICATE, value);
             }
-            Self::OpenCredential => {}
+            Self::OpenCredential | Self::Stranger | Self::Batch { .. } => {}
             Self::Rate(decision) => decision.write(headers),
             Self::Auth(AuthError::Unavailable) | Self::Busy => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -151,33 +186,49 @@ impl Gate {
             limiter: config.limiter.clone(),
             budgets: config.budgets.clone(),
             flight: Arc::new(Flight::new(config.limits.calls_per_caller_max)),
+            reading: Arc::new(Flight::new(config.limits.calls_per_caller_max)),
+            suspects: Suspects::default(),
+            limiter_is_silent: AtomicBool::new(false),
+            anonymous_from_anywhere: config.anonymous_from_anywhere,
             allow_plain_http: config.allow_plain_http,
             deadline: config.limits.request_deadline,
         }
     }
 
     /// Who makes the request with these `parts`.
-    pub(crate) async fn authenticate(&self, parts: &Parts) -> Result<Principal, Refusal> {
+    pub(crate) async fn authenticate(&self, parts: &mut Parts) -> Result<Principal, Refusal> {
         let is_attempt = parts.headers.contains_key(header::AUTHORIZATION);
         let client = parts.extensions.get::<Client>();
         let is_private = self.allow_plain_http || client.is_some_and(Client::is_private);
+        let is_local = client.is_some_and(Client::is_local);
         if is_attempt && !is_private {
             return Err(Refusal::OpenCredential);
+        }
+        let network = Caller::at(address(parts));
+        if is_attempt && self.suspects.has(&network) {
+            parts.extensions.insert(Suspect);
         }
         let asking = self.authenticator.authenticate(parts);
         let answer = tokio::time::timeout(self.deadline, asking).await;
         let error = match answer.unwrap_or(Err(AuthError::Unavailable)) {
+            Ok(principal) if principal.is_anonymous() && !is_local => {
+                return if self.anonymous_from_anywhere {
+                    Ok(principal)
+                } else {
+                    Err(Refusal::Stranger)
+                };
+            }
             Ok(principal) => return Ok(principal),
             Err(error) => error,
         };
         // Coming without a credential is how clients find out that they need one.
-        if is_attempt && error != AuthError::Unavailable {
-            let caller = Caller::at(address(parts));
-            if let Some(decision) = self.take(&caller, Class::AuthFailure, 1).await
-                && !decision.is_allowed()
-            {
-                return Err(Refusal::Rate(decision));
-            }
+        if is_attempt
+            && error != AuthError::Unavailable
+            && let Some(decision) = self.take(&network, Class::AuthFailure, 1).await
+            && !decision.is_allowed()
+        {
+            self.suspects.add(&network, decision.after);
+            return Err(Refusal::Rate(decision));
         }
         Err(Refusal::Auth(error))
     }
@@ -203,29 +254,64 @@ impl Gate {
     ) -> Result<Pass, Refusal> {
         self.check_scopes(parts, principal, demands)?;
         let caller = Caller::of(principal, address(parts));
-        let mut decision = None;
-        for class in Class::ALL {
-            let count = demands.iter().filter(|it| it.class == Some(class)).count();
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
-            if count == 0 {
-                continue;
-            }
-            let taken = self.take(&caller, class, count).await;
-            if let Some(taken) = taken.filter(|taken| !taken.is_allowed()) {
-                return Err(Refusal::Rate(taken));
-            }
-            decision = taken.or(decision);
-        }
+        let most = self.flight.max();
         let permit = match calls {
             // What belongs to a running call, or ends it, must get through.
             0 => None,
+            calls if calls > most => return Err(Refusal::Batch { most }),
             calls => Some(
                 self.flight
                     .enter(&caller, calls)
                     .map_err(|Full| Refusal::Busy)?,
             ),
         };
+        let decision = self.charge(&caller, demands).await?;
         Ok(Pass { decision, permit })
+    }
+
+    /// Takes what `demands` cost out of the caller's budgets: all of it, or nothing as far as can be
+    /// told before.
+    async fn charge(
+        &self,
+        caller: &Caller,
+        demands: &[Demand],
+    ) -> Result<Option<Decision>, Refusal> {
+        let of = |class| demands.iter().filter(|it| it.class == Some(class)).count();
+        let costs = Class::ALL.map(|class| (class, of(class)));
+        let costs = || costs.iter().filter(|(_, count)| *count > 0);
+        for (class, count) in costs() {
+            let Some(budget) = self.budgets.of(caller, *class) else {
+                continue;
+            };
+            let most = usize::try_from(budget.burst()).unwrap_or(usize::MAX);
+            if *count > most {
+                return Err(Refusal::Batch { most });
+            }
+            if costs().nth(1).is_some()
+                && let Some(mut left) = self.take(caller, *class, 0).await
+                && left.remaining.is_some_and(|left| (left as usize) < *count)
+            {
+                left.remaining = None;
+                return Err(Refusal::Rate(left));
+            }
+        }
+        let mut decision = None;
+        for (class, count) in costs() {
+            let count = u32::try_from(*count).unwrap_or(u32::MAX);
+            let taken = self.take(caller, *class, count).await;
+            if let Some(taken) = taken.filter(|taken| !taken.is_allowed()) {
+                return Err(Refusal::Rate(taken));
+            }
+            decision = taken.or(decision);
+        }
+        Ok(decision)
+    }
+
+    /// A place to read a body in. A caller can fill as many with bodies that never end as it may have
+    /// calls in flight, and no more.
+    pub(crate) fn read(&self, parts: &Parts, principal: &Principal) -> Result<Permit, Refusal> {
+        let caller = Caller::of(principal, address(parts));
+        self.reading.enter(&caller, 1).map_err(|Full| Refusal::Busy)
     }
 
     fn check_scopes(
@@ -268,9 +354,22 @@ impl Gate {
     async fn take(&self, caller: &Caller, class: Class, count: u32) -> Option<Decision> {
         let budget = self.budgets.of(caller, class)?;
         let asking = self.limiter.take(caller, class, budget, count);
-        tokio::time::timeout(self.deadline, asking).await.ok()
+        let answer = tokio::time::timeout(LIMITER_DEADLINE, asking).await.ok();
+        // A limiter that is away must not keep everybody out; whoever runs the server must know.
+        let was_silent = self
+            .limiter_is_silent
+            .swap(answer.is_none(), Ordering::Relaxed);
+        match (was_silent, answer.is_none()) {
+            (false, true) => tracing::error!("the rate limiter does not answer; nobody is limited"),
+            (true, false) => tracing::info!("the rate limiter answers again"),
+            _ => {}
+        }
+        answer
     }
 }
+
+/// The longest wait for the limiter.
+const LIMITER_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The address of the client of a request.
 fn address(parts: &Parts) -> IpAddr {

@@ -27,17 +27,21 @@ pub enum Class {
     Search,
     /// Opening a session.
     Session,
+    /// What belongs to a running call or ends something: cancelling, answering, closing a session. A
+    /// budget of its own, so that who has used up the others can still stop what it began.
+    Control,
     /// Credentials that were refused. Counted when it happens, by network.
     AuthFailure,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Read,
         Self::Write,
         Self::Search,
         Self::Session,
+        Self::Control,
         Self::AuthFailure,
     ];
 
@@ -48,6 +52,7 @@ impl Class {
             Self::Write => "write",
             Self::Search => "search",
             Self::Session => "session",
+            Self::Control => "control",
             Self::AuthFailure => "auth_failure",
         }
     }
@@ -102,10 +107,12 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// `None` for a burst of 0 or a period shorter than a millisecond per request.
+    /// `None` for a burst of 0, a period shorter than a millisecond per request, or one longer than a
+    /// year.
     pub fn new(burst: u32, period: Duration) -> Option<Self> {
+        const YEAR: Duration = Duration::from_hours(366 * 24);
         let fits = burst > 0 && period / burst.max(1) >= Duration::from_millis(1);
-        fits.then_some(Self { burst, period })
+        (fits && period <= YEAR).then_some(Self { burst, period })
     }
 
     /// Requests that may come at once.
@@ -170,17 +177,19 @@ fn seconds_up(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// The budgets of a server, by kind of work and of caller.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The budgets of a server, by kind of work and of caller. The default is no limit at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Budgets {
     /// Of each caller without a principal.
     pub anonymous: ByClass,
     /// Of each principal.
     pub principal: ByClass,
+    /// Of each network: credentials that are refused.
+    pub auth_failure: Option<Budget>,
 }
 
-/// A budget for each [`Class`]; `None` is no limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A budget for each [`Class`] of work; `None` is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ByClass {
     /// [`Class::Read`].
     pub read: Option<Budget>,
@@ -190,65 +199,24 @@ pub struct ByClass {
     pub search: Option<Budget>,
     /// [`Class::Session`].
     pub session: Option<Budget>,
-    /// [`Class::AuthFailure`].
-    pub auth_failure: Option<Budget>,
-}
-
-impl ByClass {
-    /// The budget of `class`.
-    pub fn of(&self, class: Class) -> Option<Budget> {
-        match class {
-            Class::Read => self.read,
-            Class::Write => self.write,
-            Class::Search => self.search,
-            Class::Session => self.session,
-            Class::AuthFailure => self.auth_failure,
-        }
-    }
-
-    fn per_minute(read: u32, write: u32, search: u32, session: u32, auth_failure: u32) -> Self {
-        let minute = |burst| Budget::new(burst, Duration::from_mins(1));
-        Self {
-            read: minute(read),
-            write: minute(write),
-            search: minute(search),
-            session: minute(session),
-            auth_failure: minute(auth_failure),
-        }
-    }
-}
-
-impl Default for Budgets {
-    /// 100 reads a minute without a principal, 1000 with one, and less of what costs more.
-    fn default() -> Self {
-        Self {
-            anonymous: ByClass::per_minute(100, 60, 60, 30, 20),
-            principal: ByClass::per_minute(1000, 600, 600, 100, 20),
-        }
-    }
+    /// [`Class::Control`].
+    pub control: Option<Budget>,
 }
 
 impl Budgets {
-    /// No limits at all.
-    pub fn unlimited() -> Self {
-        let none = ByClass {
-            read: None,
-            write: None,
-            search: None,
-            session: None,
-            auth_failure: None,
-        };
-        Self {
-            anonymous: none.clone(),
-            principal: none,
-        }
-    }
-
     /// The budget of `caller` for `class`.
     pub fn of(&self, caller: &Caller, class: Class) -> Option<Budget> {
-        match caller {
-            Caller::Principal(_) => self.principal.of(class),
-            Caller::Network(_) => self.anonymous.of(class),
+        let budgets = match caller {
+            Caller::Principal(_) => &self.principal,
+            Caller::Network(_) => &self.anonymous,
+        };
+        match class {
+            Class::Read => budgets.read,
+            Class::Write => budgets.write,
+            Class::Search => budgets.search,
+            Class::Session => budgets.session,
+            Class::Control => budgets.control,
+            Class::AuthFailure => self.auth_failure,
         }
     }
 }
@@ -257,7 +225,7 @@ impl Budgets {
 #[async_trait]
 pub trait Limiter: Send + Sync + 'static {
     /// Takes `count` requests of `class` out of the caller's `budget`: all of them, or none when there
-    /// are not so many left.
+    /// are not so many left. A count of 0 takes nothing and tells what is left.
     async fn take(&self, caller: &Caller, class: Class, budget: Budget, count: u32) -> Decision;
 }
 

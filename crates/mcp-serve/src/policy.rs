@@ -8,9 +8,10 @@ use crate::{auth::Scopes, limit::Class};
 /// What a caller wants done, as far as it is known before anything is done.
 #[derive(Debug, Clone, Copy)]
 pub enum Operation<'a> {
-    /// A request or notification of MCP, by what its body says.
+    /// A message of MCP, by what its body says.
     Mcp {
-        /// Its method.
+        /// Its method; `response` for an answer to a request of the server, `malformed` for what
+        /// cannot be read.
         method: &'a str,
         /// Its parameters, without `_meta`.
         params: &'a JsonObject,
@@ -80,6 +81,11 @@ impl Policy for Unscoped {
                 method: "tools/call",
                 ..
             } => Class::Write,
+            Operation::Mcp {
+                method: "response" | "notifications/cancelled",
+                ..
+            }
+            | Operation::McpEnd => Class::Control,
             Operation::Http { method, .. } if !method.is_safe() => Class::Write,
             _ => Class::Read,
         };

@@ -283,7 +283,7 @@ where
         B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
     {
         if let Route::Live | Route::Ready | Route::Health = route {
-            return self.probe(&route, &parts, told.is_ok(), cors).await;
+            return self.probe(&route, &mut parts, told.is_ok(), cors).await;
         }
         told.map_err(guard::Refusal::Forwarded)?;
         guard::check_host(&parts, &self.hosts)?;
@@ -300,7 +300,7 @@ where
             return self.metadata(&parts);
         }
         if matches!(route, Route::Mcp(_)) {
-            let principal = self.authenticate(&parts).await?;
+            let principal = self.authenticate(&mut parts).await?;
             parts.extensions.insert(principal);
             let request = Request::from_parts(parts, Body::new(body));
             return Ok(self.transport.clone().handle(request).await);
@@ -311,7 +311,7 @@ where
         });
         let principal = match demand.access {
             Access::Public => Principal::anonymous(),
-            Access::Known | Access::Scopes(_) => self.authenticate(&parts).await?,
+            Access::Known | Access::Scopes(_) => self.authenticate(&mut parts).await?,
         };
         let admitted = self.gate.admit(&parts, &principal, &[demand], 1).await;
         let pass = admitted.map_err(|why| Failure::at_gate(&why, Some(principal.clone())))?;
@@ -336,7 +336,7 @@ where
         Ok(json_response(StatusCode::OK, "application/json", &metadata))
     }
 
-    async fn authenticate(&self, parts: &Parts) -> Result<Principal, Failure> {
+    async fn authenticate(&self, parts: &mut Parts) -> Result<Principal, Failure> {
         let asked = self.gate.authenticate(parts).await;
         asked.map_err(|refusal| Failure::at_gate(&refusal, None))
     }

@@ -53,7 +53,7 @@ use self::{
 use crate::{
     auth::Principal,
     events::Events,
-    gate::{Gate, Pass, RefusalNote},
+    gate::{Gate, Pass, Refusal, RefusalNote},
     lifecycle::Lifecycle,
     policy::Operation,
     session::SessionStore,
@@ -281,6 +281,17 @@ where
             }
             Err(refusal) => refusal,
         };
+        Err(self.refused(principal, operations, id, &refusal))
+    }
+
+    /// The refusal of the gate as a response to request `id`.
+    fn refused(
+        &self,
+        principal: &Principal,
+        operations: &[Operation<'_>],
+        id: Option<&RequestId>,
+        refusal: &Refusal,
+    ) -> Response<Body> {
         let error = ErrorData::new(ErrorCode(REFUSED), refusal.message(), None);
         let mut response = answer::refuse(refusal.status(), id, &error);
         refusal.write(response.headers_mut());
@@ -289,7 +300,7 @@ where
             action: self.action(operations),
             reason: refusal.reason(),
         });
-        Err(response)
+        response
     }
 
     /// What was asked for, in names of a bounded set.
@@ -314,11 +325,23 @@ where
         body: Body,
         principal: Principal,
     ) -> Response<Body> {
-        let (accepts, incoming) = match self.receive(&parts, body).await {
-            Ok(received) => received,
-            Err(refusal) => return refusal,
-        };
         let nothing = JsonObject::default();
+        let place = match self.gate.read(&parts, &principal) {
+            Ok(place) => place,
+            Err(refusal) => return self.refused(&principal, &[], None, &refusal),
+        };
+        let received = self.receive(&parts, body).await;
+        drop(place);
+        let (accepts, incoming) = match received {
+            Ok(received) => received,
+            Err(unreadable) => {
+                let operation = [malformed(&nothing)];
+                let admitted = self
+                    .admit(&mut parts, &principal, &operation, (0, None))
+                    .await;
+                return admitted.err().unwrap_or(unreadable);
+            }
+        };
         let messages: Vec<&Incoming> = match &incoming {
             envelope::Body::One(incoming) => vec![incoming],
             envelope::Body::Batch(batch) => batch.iter().flatten().collect(),
@@ -332,7 +355,10 @@ where
         if self.lifecycle.soft.is_cancelled() && asked.0 > 0 {
             return draining(id);
         }
-        let operations: Vec<_> = messages.iter().map(|it| operation(it, &nothing)).collect();
+        let mut operations: Vec<_> = messages.iter().map(|it| operation(it, &nothing)).collect();
+        if let envelope::Body::Batch(batch) = &incoming {
+            operations.resize(batch.len(), malformed(&nothing));
+        }
         let pass = match self.admit(&mut parts, &principal, &operations, asked).await {
             Ok(pass) => pass,
             Err(refusal) => return refusal,
@@ -418,6 +444,14 @@ fn operation<'a>(incoming: &'a Incoming, nothing: &'a JsonObject) -> Operation<'
             method: "response",
             params: nothing,
         },
+    }
+}
+
+/// What a message asks for that cannot be read: its reading.
+fn malformed(nothing: &JsonObject) -> Operation<'_> {
+    Operation::Mcp {
+        method: "malformed",
+        params: nothing,
     }
 }
 

@@ -61,22 +61,17 @@ impl Rates {
     /// The budgets that the server enforces.
     pub fn budgets(&self) -> Budgets {
         let budget = |count| Budget::new(count, self.window);
-        let (session, auth_failure) = (budget(self.sessions), budget(self.auth_failures));
+        let by_class = |read, write, search| ByClass {
+            read: budget(read),
+            write: budget(write),
+            search: budget(search),
+            session: budget(self.sessions),
+            control: budget(read),
+        };
         Budgets {
-            anonymous: ByClass {
-                read: budget(self.anonymous),
-                write: budget(self.anonymous),
-                search: budget(self.anonymous),
-                session,
-                auth_failure,
-            },
-            principal: ByClass {
-                read: budget(self.reads),
-                write: budget(self.writes),
-                search: budget(self.searches),
-                session,
-                auth_failure,
-            },
+            anonymous: by_class(self.anonymous, self.anonymous, self.anonymous),
+            principal: by_class(self.reads, self.writes, self.searches),
+            auth_failure: budget(self.auth_failures),
         }
     }
 }

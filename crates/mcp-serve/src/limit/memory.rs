@@ -56,7 +56,7 @@ impl MemoryLimiter {
         shard.clean(now);
         let full_at = shard.full_at.get(&key).copied().unwrap_or(now).max(now);
         let (decision, full_at) = decide(class, budget, count, now, full_at);
-        if decision.is_allowed() {
+        if decision.is_allowed() && count > 0 {
             shard.full_at.insert(key, full_at);
         }
         decision
@@ -72,7 +72,7 @@ fn decide(
     now: Duration,
     full_at: Duration,
 ) -> (Decision, Duration) {
-    let next = full_at + budget.interval().saturating_mul(count);
+    let next = full_at.saturating_add(budget.interval().saturating_mul(count));
     let ahead = next.saturating_sub(now);
     // Rounding in the interval must not cost the last request of a burst.
     let most = budget.interval() * budget.burst();

@@ -22,7 +22,7 @@ where
     pub(super) async fn probe(
         &self,
         route: &Route,
-        parts: &Parts,
+        parts: &mut Parts,
         is_client_known: bool,
         cors: &mut Cors,
     ) -> Result<Response<Body>, Failure> {

@@ -30,7 +30,7 @@ pub(super) const RATES: &[Setting] = &[
     },
     Setting {
         name: "RATE_LIMIT_READS",
-        about: "Reads of one caller who is known.",
+        about: "Reads of one caller who is known; cancelling and closing have a budget of the same size.",
         set: |c, v| put(&mut c.rates.reads, value::rate(v)),
         show: |c| c.rates.reads.to_string(),
         ..RATE
@@ -58,8 +58,8 @@ pub(super) const RATES: &[Setting] = &[
     },
     Setting {
         name: "RATE_LIMIT_AUTH_FAILURES",
-        about: "Credentials from one address that are refused with 401; further ones get 429. Right \
-                ones still pass.",
+        about: "Credentials from one address that are refused with 401; further ones get 429, and \
+                nobody else is asked about those that are not known yet. Right ones still pass.",
         set: |c, v| put(&mut c.rates.auth_failures, value::rate(v)),
         show: |c| c.rates.auth_failures.to_string(),
         ..RATE

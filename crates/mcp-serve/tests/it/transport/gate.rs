@@ -83,6 +83,11 @@ impl Policy for Rules {
                 method: "initialize",
                 ..
             } => (Access::Known, Class::Session),
+            Operation::Mcp {
+                method: "notifications/cancelled",
+                ..
+            }
+            | Operation::McpEnd => (Access::Known, Class::Control),
             Operation::Http { path: "/open", .. } => (Access::Public, Class::Read),
             Operation::Http { path: "/notes", .. } => (Access::Scopes(&["write"]), Class::Write),
             _ => (Access::Known, Class::Read),

@@ -1,6 +1,6 @@
 //! Rate limits: budgets by caller and kind of work, and calls in flight.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use mcp_serve::{
     limit::{Budget, Budgets, ByClass},
@@ -19,11 +19,12 @@ fn budgets(each: u32) -> Budgets {
         write: budget,
         search: budget,
         session: budget,
-        auth_failure: budget,
+        control: budget,
     };
     Budgets {
         anonymous: all.clone(),
         principal: all,
+        auth_failure: budget,
     }
 }
 
@@ -285,4 +286,207 @@ async fn calls_in_flight_have_a_limit_that_follows_the_work_and_not_the_connecti
     }
     let again = ali.call("tools/list", json!({})).await.unwrap();
     assert_eq!(again.status(), 200);
+}
+
+#[tokio::test]
+async fn a_batch_that_can_never_pass_is_told_so_and_a_mixed_one_spends_nothing_in_vain() {
+    let running = start_with(|config| {
+        guarded(config);
+        config.budgets = budgets(4);
+    })
+    .await;
+    let older = legacy(&running, "batch write").await;
+    let tool = |name: &str, id: usize| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": call(name)});
+    let echoes = |count: usize| -> Value { (0..count).map(|id| tool("echo", id)).collect() };
+    let never = older.post(&echoes(5)).await.unwrap();
+    assert_eq!(
+        (never.status(), never.head.header("retry-after")),
+        (413, None)
+    );
+
+    assert_eq!(older.post(&echoes(3)).await.unwrap().status(), 200);
+    // One write would do, two searches do not: the write is not spent.
+    for _ in 0..6 {
+        let mixed = json!([tool("slow", 1), tool("echo", 2), tool("echo", 3)]);
+        let refused = older.post(&mixed).await.unwrap();
+        assert_eq!(refused.status(), 429);
+        let message = refused.last()["error"]["message"].clone();
+        assert_eq!(message, "Rate limit exceeded (search)");
+    }
+    let writes: Value = (0..4).map(|id| tool("slow", id)).collect();
+    assert_eq!(older.post(&writes).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_costs_as_much_as_what_can() {
+    let running = start_with(|config| {
+        guarded(config);
+        config.budgets = budgets(5);
+    })
+    .await;
+    // The notification that the session is open is the first read.
+    let older = legacy(&running, "batch write").await;
+    let broken = json!([1, 2]);
+    assert_eq!(older.post(&broken).await.unwrap().status(), 200);
+    assert_eq!(older.post(&json!(3)).await.unwrap().status(), 400);
+    assert_eq!(older.post(&broken).await.unwrap().status(), 429);
+    assert_eq!(older.post(&json!([])).await.unwrap().status(), 400);
+    assert_eq!(older.post(&json!(3)).await.unwrap().status(), 429);
+}
+
+#[tokio::test]
+async fn who_has_used_up_its_reads_can_still_cancel_and_leave() {
+    let mut running = start_with(|config| {
+        guarded(config);
+        config.budgets = budgets(2);
+    })
+    .await;
+    let mut older = legacy(&running, "ali write").await;
+    let slow = json!({"name": "slow", "arguments": {"millis": 60_000}});
+    let body = older.body("tools/call", slow);
+    let call = {
+        let older = older.clone();
+        let body = body.clone();
+        tokio::spawn(async move { older.post(&body).await })
+    };
+    assert_eq!(running.fate().await, Fate::Begun);
+    while older.call("ping", json!({})).await.unwrap().status() == 200 {}
+    let cancel = json!({"requestId": body["id"]});
+    let answer = older.notify("notifications/cancelled", cancel).await;
+    assert_eq!(answer.unwrap().status(), 202);
+    assert_eq!(running.fate().await, Fate::Dropped);
+    assert_eq!(older.delete().await.unwrap(), 204);
+    call.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn memory_flood_by_bodies_that_never_end_has_a_limit_for_each_caller() {
+    let running = start_with(|config| {
+        guarded(config);
+        config.limits.calls_per_caller_max = 3;
+    })
+    .await;
+    let mut ali = modern(&running, "ali read");
+    let (headers, body) = ali.request("tools/call", call("echo"));
+    let length = body.to_string().len();
+    let mut head = format!("POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n");
+    for (name, value) in &headers {
+        write!(head, "{name}: {value}\r\n").unwrap();
+    }
+    head.push_str("\r\n{");
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = running.server.connect().await;
+        client.send(head.as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    // The three have their places when one more has none.
+    let refused = tokio::time::timeout(super::super::SOON, async {
+        loop {
+            let answer = ali.call("tools/call", call("echo")).await.unwrap();
+            if answer.status() != 200 {
+                return answer;
+            }
+        }
+    });
+    let refused = refused.await.unwrap();
+    assert_eq!(refused.status(), 429);
+    let mut bo = modern(&running, "bo read");
+    assert_eq!(
+        bo.call("tools/call", call("echo")).await.unwrap().status(),
+        200
+    );
+    let rest = body.to_string();
+    clients[0].send(&rest.as_bytes()[1..]).await.unwrap();
+    assert_eq!(clients[0].read_response(false).await.unwrap().status, 200);
+    assert_eq!(
+        ali.call("tools/call", call("echo")).await.unwrap().status(),
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_network_that_has_only_wrong_credentials_is_a_suspect_to_the_authenticator() {
+    let running = start_with(|config| {
+        guarded(config);
+        config.authenticator = Arc::new(Wary);
+        config.budgets = budgets(2);
+    })
+    .await;
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        let answer = modern(&running, "wrong")
+            .call("tools/list", json!({}))
+            .await;
+        statuses.push(answer.unwrap().status());
+    }
+    assert_eq!(statuses, [401, 401, 429]);
+    let mut asked = modern(&running, "unknown yet");
+    assert_eq!(
+        asked.call("tools/list", json!({})).await.unwrap().status(),
+        429
+    );
+    let mut known = modern(&running, "known");
+    assert_eq!(
+        known.call("tools/list", json!({})).await.unwrap().status(),
+        200
+    );
+}
+
+/// Knows one credential, and would ask somebody else about others, where every one but `wrong` is
+/// right.
+struct Wary;
+
+#[async_trait]
+impl Authenticator for Wary {
+    async fn authenticate(&self, parts: &Parts) -> Result<Principal, AuthError> {
+        let field = parts.headers["authorization"].to_str().unwrap();
+        let is_suspect = parts.extensions.get::<mcp_serve::auth::Suspect>().is_some();
+        match field {
+            "Bearer known" => Ok(Principal::new("known")),
+            "Bearer wrong" => Err(refused()),
+            _ if is_suspect => Err(refused()),
+            _ => Ok(Principal::new("asked")),
+        }
+    }
+}
+
+fn refused() -> AuthError {
+    AuthError::Unauthenticated {
+        reason: "test",
+        challenge: "Bearer".into(),
+    }
+}
+
+/// Never answers.
+struct Away;
+
+#[async_trait]
+impl mcp_serve::limit::Limiter for Away {
+    async fn take(
+        &self,
+        _caller: &mcp_serve::limit::Caller,
+        _class: Class,
+        _budget: Budget,
+        _count: u32,
+    ) -> mcp_serve::limit::Decision {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_limiter_that_does_not_answer_keeps_nobody_out() {
+    let running = start_with(|config| {
+        guarded(config);
+        config.budgets = budgets(1);
+        config.limiter = Arc::new(Away);
+    })
+    .await;
+    let mut ali = modern(&running, "ali read");
+    for _ in 0..2 {
+        assert_eq!(
+            ali.call("tools/list", json!({})).await.unwrap().status(),
+            200
+        );
+    }
 }

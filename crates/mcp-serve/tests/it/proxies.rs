@@ -314,11 +314,12 @@ fn two_each() -> Budgets {
         write: two,
         search: two,
         session: two,
-        auth_failure: two,
+        control: two,
     };
     Budgets {
         anonymous: all.clone(),
         principal: all,
+        auth_failure: two,
     }
 }
 

@@ -116,6 +116,9 @@ impl App {
     /// What the server is told.
     pub async fn serve_config(&self, config: &Config) -> Result<mcp_serve::Config, AuthSetupError> {
         let policy = NotesPolicy::new(config.rules.clone());
+        let auth = auth::auth(config, &policy, &self.tokens).await?;
+        let mut checks = self.checks();
+        checks.extend(auth.check);
         let mut serve = mcp_serve::Config {
             listen: SocketAddr::new(config.host, config.port),
             health_path: config.health_check_path.clone(),
@@ -127,13 +130,13 @@ impl App {
             allow_plain_http: config.allow_plain_http,
             hsts: config.hsts,
             allowed_origins: config.allowed_origins(),
-            authenticator: auth::authenticator(config, &policy, &self.tokens).await?,
+            authenticator: auth.authenticator,
             budgets: config.rates.budgets(),
             sessions: Arc::new(MemorySessions::new(session_limits(config))),
             events: self.events.clone(),
             auditor: Some(Arc::new(self.audit.clone())),
             policy: Arc::new(policy),
-            checks: self.checks(),
+            checks,
             ..mcp_serve::Config::default()
         };
         serve.limits.connections_max = config.connections_max.get();

@@ -1,16 +1,21 @@
 //! What proves who is calling, as `AUTH_MODE` says.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use mcp_serve::{
     auth::{
         Anonymous, Authenticator, Scopes,
-        oauth::{Introspection, OAuth, OAuthError, Settings},
+        oauth::{Authorities, Introspection, NoAuthority, OAuth, OAuthError, Settings},
         token::{
             SourceError, TokenHash, TokenRecord, TokenSource, Tokens, TokensFile, TokensFileError,
         },
     },
+    health::Check,
     policy::Policy as _,
 };
 use notes::{AccessStore, AccessToken, Timestamp};
@@ -36,6 +41,22 @@ pub enum AuthSetupError {
         /// What is wrong with it.
         source: TokensFileError,
     },
+    /// The file of certificates cannot be read.
+    #[error("OAUTH_CA_PATH {path:?}")]
+    AuthoritiesFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file of certificates has none.
+    #[error("OAUTH_CA_PATH {path:?}")]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: NoAuthority,
+    },
     /// No token of an issuer could be checked.
     #[error("AUTH_MODE=oauth")]
     OAuth(#[from] OAuthError),
@@ -44,7 +65,14 @@ pub enum AuthSetupError {
 impl From<AuthSetupError> for ConfigError {
     /// All of them are mistakes in the settings, or in what the settings name.
     fn from(error: AuthSetupError) -> Self {
+        let unread = |path: &PathBuf, why: &dyn std::error::Error| Mistake {
+            setting: "OAUTH_CA_PATH".into(),
+            given: Some(path.display().to_string()),
+            expected: format!("a file of certificates, as PEM ({})", causes(why)),
+        };
         let mistake = match &error {
+            AuthSetupError::AuthoritiesFile { path, source } => unread(path, source),
+            AuthSetupError::Authorities { path, source } => unread(path, source),
             AuthSetupError::OAuth(why) => Mistake {
                 setting: "AUTH_MODE".into(),
                 given: Some(AuthMode::OAuth.as_str().into()),
@@ -66,20 +94,42 @@ impl From<AuthSetupError> for ConfigError {
 }
 
 /// What tells the callers of the server apart.
-pub(super) async fn authenticator(
+pub(super) struct Auth {
+    pub(super) authenticator: Arc<dyn Authenticator>,
+    /// Whether it can.
+    pub(super) check: Option<Arc<dyn Check>>,
+}
+
+impl Auth {
+    fn unchecked(authenticator: impl Authenticator) -> Self {
+        Self {
+            authenticator: Arc::new(authenticator),
+            check: None,
+        }
+    }
+}
+
+/// What `AUTH_MODE` says.
+pub(super) async fn auth(
     config: &Config,
     policy: &NotesPolicy,
     store: &Arc<dyn AccessStore>,
-) -> Result<Arc<dyn Authenticator>, AuthSetupError> {
+) -> Result<Auth, AuthSetupError> {
     match config.auth_mode {
-        AuthMode::None => Ok(Arc::new(Anonymous)),
+        AuthMode::None => Ok(Auth::unchecked(Anonymous)),
         AuthMode::Token => {
             let source = token_source(config, store).await?;
             let realm = env!("CARGO_PKG_NAME");
             let basic_scopes = policy.basic_scopes();
-            Ok(Arc::new(Tokens::new(source, realm, basic_scopes)))
+            Ok(Auth::unchecked(Tokens::new(source, realm, basic_scopes)))
         }
-        AuthMode::OAuth => Ok(Arc::new(oauth(config, policy)?)),
+        AuthMode::OAuth => {
+            let oauth = Arc::new(oauth(config, policy)?);
+            Ok(Auth {
+                authenticator: oauth.clone(),
+                check: Some(oauth),
+            })
+        }
     }
 }
 
@@ -133,7 +183,7 @@ fn record(token: AccessToken) -> TokenRecord {
     }
 }
 
-fn oauth(config: &Config, policy: &NotesPolicy) -> Result<OAuth, OAuthError> {
+fn oauth(config: &Config, policy: &NotesPolicy) -> Result<OAuth, AuthSetupError> {
     let asked = &config.oauth;
     let at = |path: String| config.public_url.as_ref()?.resource(&path);
     let paths = mcp_serve::Config::default().mcp_paths;
@@ -145,6 +195,9 @@ fn oauth(config: &Config, policy: &NotesPolicy) -> Result<OAuth, OAuthError> {
     settings.keys.refresh = asked.keys_refresh;
     settings.keys.stale_max = asked.keys_stale;
     settings.basic_scopes = policy.basic_scopes();
+    if let Some(path) = &asked.ca_path {
+        settings.authorities = authorities(path)?;
+    }
     if let (Some(issuer), Some(id), Some(secret)) = (
         asked.issuers.first(),
         &asked.client_id,
@@ -159,4 +212,15 @@ fn oauth(config: &Config, policy: &NotesPolicy) -> Result<OAuth, OAuthError> {
     let oauth = OAuth::new(settings)?;
     oauth.warm_up();
     Ok(oauth)
+}
+
+fn authorities(path: &Path) -> Result<Authorities, AuthSetupError> {
+    let text = fs::read(path).map_err(|source| AuthSetupError::AuthoritiesFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    Authorities::from_pem(&text).map_err(|source| AuthSetupError::Authorities {
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -1,6 +1,6 @@
 //! The settings of `AUTH_MODE=oauth`, and what they ask of each other.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use mcp_serve::auth::oauth::{Algorithm, EndpointUrl, IssuerUrl, ResourceUrl};
 
@@ -21,6 +21,8 @@ pub struct OAuthSettings {
     pub keys_refresh: Duration,
     /// Keys that cannot be read again count for so long.
     pub keys_stale: Duration,
+    /// The certificates of those who may vouch for issuers beside those whom the machine trusts.
+    pub ca_path: Option<PathBuf>,
     /// The client that asks the first issuer about opaque tokens.
     pub client_id: Option<String>,
     /// The password of that client.
@@ -38,6 +40,7 @@ impl Default for OAuthSettings {
             typed: false,
             keys_refresh: Duration::from_mins(10),
             keys_stale: Duration::from_hours(24),
+            ca_path: None,
             client_id: None,
             client_secret: None,
             introspection_url: None,
@@ -149,6 +152,7 @@ pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
         let unused = [
             ("OAUTH_ISSUERS", !oauth.issuers.is_empty()),
             ("OAUTH_AUDIENCE", !oauth.audiences.is_empty()),
+            ("OAUTH_CA_PATH", oauth.ca_path.is_some()),
             ("OAUTH_INTROSPECTION_CLIENT_ID", oauth.client_id.is_some()),
         ];
         return unused

@@ -138,6 +138,7 @@ fn every_setting_takes_effect() {
         ("OAUTH_TYPED_TOKENS", "true"),
         ("OAUTH_KEYS_REFRESH_SECONDS", "60"),
         ("OAUTH_KEYS_STALE_SECONDS", "7200"),
+        ("OAUTH_CA_PATH", "/etc/mcp-notes/issuers.pem"),
         ("OAUTH_INTROSPECTION_CLIENT_ID", "notes"),
         ("OAUTH_INTROSPECTION_CLIENT_SECRET", "sesame"),
         (

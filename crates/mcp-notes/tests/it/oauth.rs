@@ -3,7 +3,10 @@
 
 use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
-use mcp_serve::test_util::tool;
+use axum::{Router, routing};
+use mcp_serve::test_util::{RawClient, TestServer, tool};
+use rmcp::ServerHandler;
+use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -13,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::process::{PATIENCE, Served};
+use crate::process::{PATIENCE, Served, run, stderr};
 
 /// Longer than a run takes on a busy machine.
 const DRIVER_PATIENCE: Duration = Duration::from_mins(3);
@@ -125,5 +128,81 @@ async fn the_official_client_gets_a_token_steps_up_and_survives_new_keys() {
     for line in log {
         let line = line.to_string();
         assert!(!line.contains("eyJ"), "a token in the log: {line}");
+    }
+}
+
+/// The server of an issuer speaks no MCP.
+#[derive(Clone)]
+struct Nothing;
+
+impl ServerHandler for Nothing {}
+
+/// What `client_secret_basic` makes of the client `notes` with the password `sesame`.
+const LOGIN: &str = "bm90ZXM6c2VzYW1l";
+
+#[tokio::test]
+async fn an_opaque_token_is_looked_up_and_nothing_secret_is_logged() {
+    let said = |headers: http::HeaderMap| async move {
+        let login = headers.get("authorization").unwrap();
+        assert_eq!(login, &format!("Basic {LOGIN}"));
+        let said = json!({
+            "active": true,
+            "sub": "alice",
+            "aud": "http://127.0.0.1:9/mcp",
+            "exp": jiff::Timestamp::now().as_second() + 300,
+            "scope": "notes:read",
+        });
+        ([("content-type", "application/json")], said.to_string())
+    };
+    let routes = Router::new().route("/introspect", routing::post(said));
+    let issuer = TestServer::start(|| Nothing, routes, mcp_serve::Config::default()).await;
+    let (folder, url) = (tempfile::tempdir().unwrap(), issuer.url());
+    let endpoint = format!("{url}/introspect");
+    let vars = [
+        ("AUTH_MODE", "oauth"),
+        ("OAUTH_ISSUERS", url.as_str()),
+        ("OAUTH_INTROSPECTION_URL", endpoint.as_str()),
+        ("OAUTH_INTROSPECTION_CLIENT_ID", "notes"),
+        ("OAUTH_INTROSPECTION_CLIENT_SECRET", "sesame"),
+        ("PUBLIC_URL", "http://127.0.0.1:9"),
+        ("LOG_LEVEL", "trace"),
+    ];
+    let server = Served::start(folder.path(), &vars).await;
+    let mut client = RawClient::connect(server.address).await.unwrap();
+    let headers = [("Authorization", "Bearer opaque-token")];
+    let path = "/api/v1/notes";
+    let answer = client.request("GET", path, &headers, b"").await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let (status, log) = server.stop().await;
+    assert!(status.success());
+    assert!(!log.is_empty());
+    for line in log {
+        let line = line.to_string();
+        for secret in ["opaque-token", "sesame", LOGIN] {
+            assert!(!line.contains(secret), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn certificates_of_authorities_that_cannot_be_read_stop_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("issuers.pem");
+    let vars = [
+        ("AUTH_MODE", "oauth"),
+        ("OAUTH_ISSUERS", "https://login.example.com"),
+        ("PUBLIC_URL", "https://notes.example.com"),
+        ("OAUTH_CA_PATH", path.to_str().unwrap()),
+        ("PORT", "0"),
+    ];
+    for wrong in [None, Some("no certificate")] {
+        if let Some(text) = wrong {
+            std::fs::write(&path, text).unwrap();
+        }
+        let output = run(folder.path(), &["serve"], &vars).await;
+        assert!(!output.status.success());
+        let told = stderr(&output);
+        assert!(told.contains("OAUTH_CA_PATH"), "{told}");
+        assert!(told.contains("issuers.pem"), "{told}");
     }
 }

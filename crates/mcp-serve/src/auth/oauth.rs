@@ -21,6 +21,7 @@ use tokio::time::Instant;
 pub use self::{
     address::{AddressError, IssuerUrl, ResourceUrl},
     algorithm::{Algorithm, UnknownAlgorithm},
+    fetch::{Authorities, NoAuthority},
     introspection::{EndpointUrl, Introspection},
     source::KeyTimes,
 };
@@ -33,7 +34,7 @@ use self::{
     token::{Rules, is_jwt},
 };
 use super::{AuthError, Authenticator, Identity, Principal, Scopes, bearer};
-use crate::client::Client;
+use crate::{client::Client, health::Check};
 
 /// The time since some moment that stays the same.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub leeway: Duration,
     /// The time an issuer has for an answer. Default 5 s.
     pub answer_deadline: Duration,
+    /// Who may vouch for issuers beside those whom this machine trusts. Default: nobody.
+    pub authorities: Authorities,
     /// Tells when it is time to ask issuers again. Default: the time since now.
     pub clock: Clock,
 }
@@ -81,6 +84,7 @@ impl Settings {
             keys: KeyTimes::default(),
             leeway: Duration::from_secs(30),
             answer_deadline: Duration::from_secs(5),
+            authorities: Authorities::default(),
             clock: Arc::new(move || start.elapsed()),
         }
     }
@@ -137,7 +141,8 @@ impl OAuth {
         if settings.algorithms.is_empty() {
             return Err(OAuthError::NoAlgorithm);
         }
-        let fetcher = Fetcher::new(settings.answer_deadline)
+        let authorities = settings.authorities.into_certificates();
+        let fetcher = Fetcher::new(settings.answer_deadline, authorities)
             .map_err(|error| OAuthError::Tls(Box::new(error)))?;
         let introspector = match settings.introspection {
             Some(asked) if !settings.issuers.contains(&asked.issuer) => {
@@ -238,6 +243,34 @@ impl OAuth {
 
     fn resource(&self, path: &str) -> Option<&ResourceUrl> {
         self.resources.iter().find(|it| it.path() == path)
+    }
+}
+
+/// An issuer that goes away later takes no server out: known keys count for a while, and every other
+/// server is as badly off. One that could never check a token must not replace one that can.
+#[async_trait]
+impl Check for OAuth {
+    fn name(&self) -> &'static str {
+        "issuer"
+    }
+
+    fn is_vital(&self) -> bool {
+        let introspector = self.introspector.as_ref();
+        let is_usable = introspector.is_some_and(Introspector::has_endpoint);
+        !is_usable && !self.sources.iter().any(Source::was_read)
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let trouble = |source: &Source| {
+            let trouble = source.trouble()?;
+            Some(format!("{}: {trouble}", source.issuer()))
+        };
+        let troubles: Vec<_> = self.sources.iter().filter_map(trouble).collect();
+        if troubles.is_empty() {
+            Ok(())
+        } else {
+            Err(troubles.join("; "))
+        }
     }
 }
 

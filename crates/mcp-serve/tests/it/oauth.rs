@@ -5,6 +5,7 @@ mod challenges;
 mod introspection;
 mod issuer;
 mod keys;
+mod outages;
 mod tokens;
 
 use std::{

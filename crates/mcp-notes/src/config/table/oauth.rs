@@ -66,6 +66,19 @@ pub(super) const OAUTH: &[Setting] = &[
         ..ROW
     },
     Setting {
+        name: "OAUTH_CA_PATH",
+        group: Group::Auth,
+        kind: "path",
+        about: "The certificates of those who vouch for issuers beside those whom the machine \
+                trusts, as PEM.",
+        set: |c, v| put(&mut c.oauth.ca_path, value::file(v).map(Some)),
+        show: |c| {
+            let path = c.oauth.ca_path.as_ref();
+            path.map_or_else(String::new, |path| path.display().to_string())
+        },
+        ..ROW
+    },
+    Setting {
         name: "OAUTH_INTROSPECTION_CLIENT_ID",
         group: Group::Auth,
         kind: "client id",

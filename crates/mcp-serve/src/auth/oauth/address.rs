@@ -1,6 +1,6 @@
 //! The URLs of OAuth: an issuer, a protected resource, and which of them may be fetched.
 
-use std::fmt;
+use std::{fmt, net::Ipv4Addr};
 
 use url::{Host, Url};
 
@@ -74,7 +74,7 @@ impl IssuerUrl {
         let is_https = url.scheme() == "https";
         let both_here = is_loopback(&self.url) && is_loopback(&url);
         let is_plain = url.username().is_empty() && url.password().is_none();
-        (is_plain && (both_here || (is_https && !is_loopback(&url)))).then_some(url)
+        (is_plain && (both_here || (is_https && !may_be_here(&url)))).then_some(url)
     }
 }
 
@@ -136,6 +136,27 @@ fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
+    }
+}
+
+/// Whether it may lead to this machine or to what only this machine reaches, however it is written.
+fn may_be_here(url: &Url) -> bool {
+    let is_near = |address: Ipv4Addr| {
+        address.is_loopback() || address.is_unspecified() || address.is_link_local()
+    };
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Some(Host::Ipv4(address)) => is_near(address),
+        Some(Host::Ipv6(address)) => {
+            let is_near_6 = address.is_loopback() || address.is_unspecified();
+            is_near_6
+                || address.is_unicast_link_local()
+                || address.to_ipv4_mapped().is_some_and(is_near)
+        }
+        None => true,
     }
 }
 
@@ -205,6 +226,16 @@ mod tests {
             "http://127.0.0.1/jwks",
             "https://127.0.0.1/jwks",
             "https://localhost/jwks",
+            "https://LOCALHOST./jwks",
+            "https://keys.localhost/jwks",
+            "https://0x7f.1/jwks",
+            "https://0.0.0.0/jwks",
+            "https://169.254.169.254/jwks",
+            "https://[::1]/jwks",
+            "https://[::]/jwks",
+            "https://[::ffff:127.0.0.1]/jwks",
+            "https://[fe80::1]/jwks",
+            "http://[::1]/jwks",
             "file:///etc/passwd",
             "https://u:p@a.example.com/jwks",
             "jwks",
@@ -212,7 +243,9 @@ mod tests {
             assert!(far.related(url).is_none(), "{url}");
         }
         assert!(near.related("http://127.0.0.1:9000/jwks").is_some());
-        assert!(near.related("http://a.example.com/jwks").is_none());
+        for url in ["http://a.example.com/jwks", "http://keys.localhost/jwks"] {
+            assert!(near.related(url).is_none(), "{url}");
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(super) struct Claims {
     jti: Option<String>,
     /// What Keycloak calls the kind of a token.
     typ: Option<String>,
+    /// What others call it.
+    token_use: Option<String>,
     /// Introspection has it: `Bearer` or `DPoP`.
     token_type: Option<String>,
     nonce: Option<Value>,
@@ -64,9 +66,13 @@ impl Claims {
     /// Refuses what was made for something else than calling a resource: ID tokens (`OpenID` Connect
     /// Core section 2), refresh tokens, logout tokens and other events.
     pub(super) fn check_kind(&self) -> Result<(), Reason> {
+        const ACCESS: [&str; 4] = ["bearer", "at+jwt", "access", "access_token"];
         let marks = [&self.nonce, &self.at_hash, &self.c_hash, &self.events];
-        let other = |kind: &String| !["bearer", "at+jwt"].contains(&&*kind.to_ascii_lowercase());
-        let is_other = self.typ.as_ref().is_some_and(other);
+        let other = |kind: &String| !ACCESS.contains(&&*kind.to_ascii_lowercase());
+        let is_other = [&self.typ, &self.token_use]
+            .into_iter()
+            .flatten()
+            .any(other);
         if is_other || marks.iter().any(|mark| mark.is_some()) {
             return Err("kind");
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{StatusCode, header::CACHE_CONTROL};
-use reqwest::{Client, RequestBuilder, Response, redirect::Policy};
+use reqwest::{Certificate, Client, RequestBuilder, Response, redirect::Policy};
 use serde::de::DeserializeOwned;
 use url::Url;
 
@@ -35,6 +35,29 @@ fn root_cause(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
+/// Certificates of authorities.
+#[derive(Debug, Clone, Default)]
+pub struct Authorities(Vec<Certificate>);
+
+/// There is no certificate in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no certificate in it, or one that cannot be read")]
+pub struct NoAuthority;
+
+impl Authorities {
+    /// The certificates in a text of PEM; at least one.
+    pub fn from_pem(text: &[u8]) -> Result<Self, NoAuthority> {
+        match Certificate::from_pem_bundle(text) {
+            Ok(certificates) if !certificates.is_empty() => Ok(Self(certificates)),
+            _ => Err(NoAuthority),
+        }
+    }
+
+    pub(super) fn into_certificates(self) -> Vec<Certificate> {
+        self.0
+    }
+}
+
 /// A document and how long its server says that it holds.
 pub(super) struct Fetched<T> {
     pub(super) document: T,
@@ -43,12 +66,25 @@ pub(super) struct Fetched<T> {
 
 /// A client for the documents of authorization servers; cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Fetcher(Client);
+pub(super) struct Fetcher {
+    client: Client,
+    deadline: Duration,
+}
 
 impl Fetcher {
-    /// Each answer must be complete within `deadline`.
-    pub(super) fn new(deadline: Duration) -> Result<Self, reqwest::Error> {
+    /// Each answer must be complete within `deadline`. Servers may have a certificate of one of
+    /// `authorities` beside those that this machine trusts.
+    pub(super) fn new(
+        deadline: Duration,
+        authorities: Vec<Certificate>,
+    ) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
+            .tls_certs_merge(authorities)
+            // Were they on, a few bytes could become many.
+            .no_gzip()
+            .no_brotli()
+            .no_deflate()
+            .no_zstd()
             .redirect(Policy::none())
             .referer(false)
             .no_proxy()
@@ -56,7 +92,12 @@ impl Fetcher {
             .connect_timeout(deadline)
             .user_agent(concat!("mcp-serve/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self(client))
+        Ok(Self { client, deadline })
+    }
+
+    /// The time that an answer has.
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     pub(super) async fn get<T: DeserializeOwned>(
@@ -64,11 +105,11 @@ impl Fetcher {
         url: &Url,
         bytes_max: usize,
     ) -> Result<Fetched<T>, Trouble> {
-        read(self.0.get(url.clone()), bytes_max).await
+        read(self.client.get(url.clone()), bytes_max).await
     }
 
     pub(super) fn post(&self, url: &Url) -> RequestBuilder {
-        self.0.post(url.clone())
+        self.client.post(url.clone())
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,14 +15,14 @@ use http::{HeaderValue, header::AUTHORIZATION};
 use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 use url::{Url, form_urlencoded};
 
 use super::{
     Clock, Failure,
     address::{AddressError, IssuerUrl},
     claims::{Claims, Reason},
-    fetch::{self, Fetcher},
+    fetch::{self, Fetcher, Trouble},
     source::Source,
     token::Rules,
 };
@@ -110,6 +113,7 @@ pub(super) struct Introspector {
     fetcher: Fetcher,
     clock: Clock,
     slots: Semaphore,
+    failed: AtomicBool,
     accepted: Mutex<Remembered>,
     refused: Mutex<Remembered>,
 }
@@ -147,6 +151,7 @@ impl Introspector {
         authorization.set_sensitive(true);
         Some(Self {
             slots: Semaphore::new(settings.in_flight_max),
+            failed: AtomicBool::new(false),
             settings,
             authorization,
             fetcher,
@@ -160,6 +165,11 @@ impl Introspector {
         &self.settings.issuer
     }
 
+    /// Whether tokens can be looked up without the metadata of the issuer.
+    pub(super) fn has_endpoint(&self) -> bool {
+        self.settings.endpoint.is_some()
+    }
+
     /// What `token` is good for, by an answer of `source` that is not too old.
     pub(super) async fn claims(
         &self,
@@ -171,7 +181,8 @@ impl Introspector {
         if let Some(said) = self.remembered(&digest) {
             return said.map_err(Failure::Refused);
         }
-        let Ok(_slot) = self.slots.acquire().await else {
+        let slot = timeout(self.fetcher.deadline(), self.slots.acquire()).await;
+        let Ok(Ok(_slot)) = slot else {
             return Err(Failure::Unavailable);
         };
         // Others may have asked while this one waited.
@@ -211,8 +222,7 @@ impl Introspector {
         }
         let issuer = self.settings.issuer.as_str();
         let Some(endpoint) = endpoint else {
-            tracing::warn!(issuer, "the issuer names no introspection endpoint");
-            return Err(Failure::Unavailable);
+            return Err(self.failure(&Trouble::NoAddress("introspection_endpoint")));
         };
         let request = self
             .fetcher
@@ -229,12 +239,25 @@ impl Introspector {
                     .finish(),
             );
         match fetch::read::<Answer>(request, ANSWER_BYTES_MAX).await {
-            Ok(fetched) => Ok(check(fetched.document, issuer, rules)),
-            Err(error) => {
-                tracing::warn!(issuer, %error, "a token cannot be looked up");
-                Err(Failure::Unavailable)
+            Ok(fetched) => {
+                if self.failed.swap(false, Ordering::Relaxed) {
+                    tracing::info!(issuer, "tokens can be looked up again");
+                }
+                Ok(check(fetched.document, issuer, rules))
             }
+            Err(error) => Err(self.failure(&error)),
         }
+    }
+
+    /// Said once until it works again: every caller can make it happen, as often as it likes.
+    fn failure(&self, error: &Trouble) -> Failure {
+        let issuer = self.settings.issuer.as_str();
+        if self.failed.swap(true, Ordering::Relaxed) {
+            tracing::debug!(issuer, %error, "a token still cannot be looked up");
+        } else {
+            tracing::warn!(issuer, %error, "a token cannot be looked up");
+        }
+        Failure::Unavailable
     }
 }
 

@@ -1,5 +1,6 @@
 //! The public keys of an issuer (RFC 7517).
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
     DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
@@ -80,31 +81,17 @@ impl KeySet {
 
 impl Key {
     fn read(value: Value, allowed: &[Algorithm]) -> Option<Self> {
+        // What has been published is no secret any more, and anybody could have signed with it.
+        if value.get("d").is_some() {
+            return None;
+        }
         let named = value.get("alg").and_then(Value::as_str).map(str::parse);
         let jwk: Jwk = serde_json::from_value(value).ok()?;
         let common = &jwk.common;
         let for_signatures = matches!(common.public_key_use, None | Some(PublicKeyUse::Signature));
         let operations = common.key_operations.as_ref();
         let verifies = operations.is_none_or(|all| all.contains(&KeyOperations::Verify));
-        let kinds: &[Algorithm] = match &jwk.algorithm {
-            AlgorithmParameters::RSA(_) => &[
-                Algorithm::RS256,
-                Algorithm::RS384,
-                Algorithm::RS512,
-                Algorithm::PS256,
-                Algorithm::PS384,
-                Algorithm::PS512,
-            ],
-            AlgorithmParameters::EllipticCurve(curve) => match curve.curve {
-                EllipticCurve::P256 => &[Algorithm::ES256],
-                EllipticCurve::P384 => &[Algorithm::ES384],
-                _ => &[],
-            },
-            AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => {
-                &[Algorithm::EdDSA]
-            }
-            _ => &[],
-        };
+        let kinds = kinds(&jwk.algorithm);
         let suits = |algorithm: &&Algorithm| {
             allowed.contains(algorithm) && named.is_none_or(|named| named == Ok(**algorithm))
         };
@@ -118,6 +105,45 @@ impl Key {
             algorithms,
         })
     }
+}
+
+/// What a key of this kind and size can check.
+fn kinds(parameters: &AlgorithmParameters) -> &'static [Algorithm] {
+    let has = |text: &str, bytes: usize| {
+        let decoded = URL_SAFE_NO_PAD.decode(text);
+        decoded.is_ok_and(|decoded| decoded.len() == bytes)
+    };
+    match parameters {
+        AlgorithmParameters::RSA(rsa) if is_strong(&rsa.n) => &[
+            Algorithm::RS256,
+            Algorithm::RS384,
+            Algorithm::RS512,
+            Algorithm::PS256,
+            Algorithm::PS384,
+            Algorithm::PS512,
+        ],
+        AlgorithmParameters::EllipticCurve(point) => match point.curve {
+            EllipticCurve::P256 if has(&point.x, 32) && has(&point.y, 32) => &[Algorithm::ES256],
+            EllipticCurve::P384 if has(&point.x, 48) && has(&point.y, 48) => &[Algorithm::ES384],
+            _ => &[],
+        },
+        AlgorithmParameters::OctetKeyPair(pair)
+            if pair.curve == EllipticCurve::Ed25519 && has(&pair.x, 32) =>
+        {
+            &[Algorithm::EdDSA]
+        }
+        _ => &[],
+    }
+}
+
+/// RFC 7518 section 3.3 asks for 2048 bits at least; more than 8192 take too long to check.
+fn is_strong(modulus: &str) -> bool {
+    let modulus = URL_SAFE_NO_PAD.decode(modulus).unwrap_or_default();
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let significant = modulus.get(zeros..).unwrap_or_default();
+    let spare = significant.first().map_or(0, |byte| byte.leading_zeros());
+    let bits = (significant.len() * 8).saturating_sub(spare as usize);
+    (2048..=8192).contains(&bits)
 }
 
 #[cfg(test)]
@@ -135,9 +161,28 @@ mod tests {
         matches!(found, Found::Key(_))
     }
 
+    /// An RSA key of so many bits.
+    fn rsa(bits: usize) -> Value {
+        let mut modulus = vec![0xff; bits.div_ceil(8)];
+        modulus[0] >>= bits.div_ceil(8) * 8 - bits;
+        // The sign that some issuers put in front.
+        modulus.insert(0, 0);
+        json!({ "kty": "RSA", "n": URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB" })
+    }
+
+    fn point(curve: &str, bytes: usize) -> Value {
+        let half = URL_SAFE_NO_PAD.encode(vec![7; bytes]);
+        json!({ "kty": "EC", "crv": curve, "x": half, "y": half })
+    }
+
+    fn called(mut key: Value, id: &str) -> Value {
+        key["kid"] = json!(id);
+        key
+    }
+
     #[test]
     fn only_public_keys_for_signatures_are_kept() {
-        let rsa = json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB" });
+        let rsa = rsa(2048);
         let with = |name: &str, value: Value| {
             let mut key = rsa.clone();
             key[name] = value;
@@ -145,8 +190,9 @@ mod tests {
         };
         for useless in [
             json!({ "kty": "oct", "k": "c2VjcmV0", "alg": "HS256" }),
-            json!({ "kty": "EC", "crv": "P-521", "x": "AQAB", "y": "AQAB" }),
-            json!({ "kty": "OKP", "crv": "X25519", "x": "AQAB" }),
+            point("P-521", 66),
+            json!({ "kty": "OKP", "crv": "X25519", "x": URL_SAFE_NO_PAD.encode([7; 32]) }),
+            with("d", json!("AQAB")),
             json!({ "kty": "new" }),
             json!(7),
             with("use", json!("enc")),
@@ -157,17 +203,53 @@ mod tests {
             assert!(read(&json!([useless])).is_err(), "{useless}");
             assert!(read(&json!([useless, rsa])).is_ok(), "{useless}");
         }
+        assert!(read(&json!([with("key_ops", json!(["verify"]))])).is_ok());
         assert!(read(&json!([])).is_err());
         assert!(read(&Value::Array(vec![rsa.clone(); KEYS_MAX])).is_ok());
         assert!(read(&Value::Array(vec![rsa.clone(); KEYS_MAX + 1])).is_err());
     }
 
     #[test]
+    fn keys_of_the_wrong_size_are_not_kept() {
+        for (key, is_kept) in [
+            (rsa(1024), false),
+            (rsa(2047), false),
+            (rsa(2048), true),
+            (rsa(8192), true),
+            (rsa(8193), false),
+            (point("P-256", 32), true),
+            (point("P-256", 48), false),
+            (point("P-384", 48), true),
+            (point("P-384", 32), false),
+            (
+                json!({ "kty": "OKP", "crv": "Ed25519", "x": "AQAB" }),
+                false,
+            ),
+        ] {
+            assert_eq!(read(&json!([key])).is_ok(), is_kept, "{key}");
+        }
+    }
+
+    #[test]
+    fn of_two_keys_with_one_name_the_one_that_fits_is_found() {
+        let mut both = [rsa(2048), point("P-256", 32)].map(|key| called(key, "same"));
+        for _ in 0..2 {
+            let keys = read(&json!(both)).unwrap();
+            for algorithm in [Algorithm::RS256, Algorithm::ES256] {
+                assert!(is_key(&keys.find(Some("same"), algorithm)));
+            }
+            both.reverse();
+        }
+    }
+
+    #[test]
     fn a_key_checks_what_it_can_have_signed() {
+        let mut only_pss = rsa(2048);
+        only_pss["alg"] = json!("PS256");
         let keys = read(&json!([
-            { "kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "r" },
-            { "kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "p", "alg": "PS256" },
-            { "kty": "EC", "crv": "P-256", "x": "AQAB", "y": "AQAB", "kid": "e" },
+            called(rsa(2048), "r"),
+            called(only_pss, "p"),
+            called(point("P-256", 32), "e"),
         ]))
         .unwrap();
         let find = |id, algorithm| keys.find(id, algorithm);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
@@ -131,6 +131,28 @@ impl Source {
         }
     }
 
+    /// What is wrong with the issuer, for an operator; at once. The issuer is asked
+    /// again when it is time: a server that is not ready gets no tokens that would have it asked.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
+        self.warm_up();
+        if self.usable().is_none() {
+            Some(if self.was_read() {
+                "its keys are too old"
+            } else {
+                "its keys have not been read yet"
+            })
+        } else if self.has_failed() {
+            Some("it cannot be reached, its known keys count for a while")
+        } else {
+            None
+        }
+    }
+
+    /// Whether the issuer has answered since the start.
+    pub(super) fn was_read(&self) -> bool {
+        self.shared.known.load().is_some()
+    }
+
     /// What is known, at once where possible; `None` when the issuer cannot be asked.
     pub(super) async fn known(&self) -> Option<Arc<Known>> {
         if let Some(known) = self.usable() {
@@ -161,14 +183,16 @@ impl Source {
 
     fn usable(&self) -> Option<Arc<Known>> {
         let known = self.shared.known.load_full()?;
-        let until = known.read_at + self.shared.times.stale_max;
+        let until = known.read_at.saturating_add(self.shared.times.stale_max);
         (self.now() < until).then_some(known)
     }
 
+    /// Waits for the issuer no longer than for one answer: there are several, and others come later.
     async fn wait(&self, want: Want) {
         if let Some(mut landed) = self.begin(want) {
+            let patience = self.shared.fetcher.deadline();
             // An end without word is an end too.
-            let _ = landed.wait_for(|landed| *landed).await;
+            let _ = timeout(patience, landed.wait_for(|landed| *landed)).await;
         }
     }
 
@@ -187,7 +211,7 @@ impl Source {
             Want::Fresh => (flight.begun, times.retry),
             Want::Unknown => (flight.begun_for_unknown, times.unknown_key),
         };
-        if last.is_some_and(|last| now < last + pause) {
+        if last.is_some_and(|last| now < last.saturating_add(pause)) {
             return None;
         }
         flight.begun = Some(now);
@@ -245,7 +269,7 @@ impl Shared {
             keys,
             introspection: endpoints.introspection,
             read_at,
-            fresh_until: read_at + fresh,
+            fresh_until: read_at.saturating_add(fresh),
         })
     }
 }

@@ -50,7 +50,8 @@ pub(super) enum Page {
 }
 
 pub(super) struct Issuer {
-    server: TestServer,
+    _server: TestServer,
+    url: String,
     pub(super) book: Arc<Mutex<Book>>,
     pub(super) key: Key,
 }
@@ -58,11 +59,22 @@ pub(super) struct Issuer {
 impl Issuer {
     /// An issuer with one key, whose metadata are where RFC 8414 has them.
     pub(super) async fn start() -> Self {
+        Self::start_with(Config::default()).await
+    }
+
+    /// One whose server has these settings; with TLS it is called `localhost`.
+    pub(super) async fn start_with(config: Config) -> Self {
         let book = Arc::new(Mutex::new(Book::default()));
         let routes = Router::new().fallback(answer).with_state(book.clone());
-        let server = start(routes, Config::default()).await;
+        let is_secure = config.tls.is_some();
+        let server = start(routes, config).await;
         let issuer = Self {
-            server,
+            url: if is_secure {
+                format!("https://localhost:{}", server.addr().port())
+            } else {
+                server.url()
+            },
+            _server: server,
             book,
             key: Key::elliptic("first"),
         };
@@ -73,7 +85,7 @@ impl Issuer {
 
     /// Its identifier.
     pub(super) fn url(&self) -> String {
-        self.server.url()
+        self.url.clone()
     }
 
     pub(super) fn metadata(&self) -> Value {

@@ -278,13 +278,17 @@ async fn an_id_token_is_no_access_token() {
         json!({ "c_hash": "h" }),
         json!({ "typ": "ID" }),
         json!({ "typ": "Refresh" }),
+        json!({ "token_use": "id" }),
+        json!({ "token_use": "refresh_token" }),
         json!({ "events": { "http://schemas.openid.net/event/backchannel-logout": {} } }),
     ] {
         let claims = with(issuer.claims(), mark);
         refused(&server, &issuer.key.sign_with(&header, &claims)).await;
     }
-    let claims = with(issuer.claims(), json!({ "typ": "Bearer" }));
-    taken(&server, &issuer.key.sign_with(&header, &claims)).await;
+    for mark in [json!({ "typ": "Bearer" }), json!({ "token_use": "access" })] {
+        let claims = with(issuer.claims(), mark);
+        taken(&server, &issuer.key.sign_with(&header, &claims)).await;
+    }
 }
 
 #[tokio::test]

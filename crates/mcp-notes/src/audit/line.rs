@@ -216,7 +216,10 @@ fn bounded(text: &str) -> Cow<'_, str> {
 pub(super) fn action_of_request(text: &str) -> (Face, &'static str) {
     let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
     let is_mcp_path = |path: &str| matches!(path.trim_end_matches('/'), "/mcp" | "/api/v1/mcp");
-    if let Some(action) = action_of_method(first, rest) {
+    // No method of MCP is about a path.
+    if !rest.starts_with('/')
+        && let Some(action) = action_of_method(first, rest)
+    {
         return (Face::Mcp, action);
     }
     if is_mcp_path(rest) {
@@ -246,6 +249,9 @@ fn action_of_method(method: &str, about: &str) -> Option<&'static str> {
         "prompts/list" => "list_prompts",
         "resources/templates/list" => "list_resource_templates",
         "logging/setLevel" => "set_level",
+        "batch" => "batch",
+        // Neither has a name that is not the caller's own.
+        "response" | "other" => "mcp",
         _ if method.starts_with("notifications/") => "notification",
         _ => return None,
     })

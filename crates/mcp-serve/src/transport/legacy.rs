@@ -9,9 +9,9 @@ use rmcp::{
     ServerHandler,
     model::{
         CancelledNotification, CancelledNotificationParam, ClientNotification, ClientRequest,
-        CustomNotification, ErrorData, InitializedNotification, LoggingLevel, ProgressNotification,
-        ProgressNotificationParam, ProtocolVersion, RequestId, RequestMetaObject,
-        RootsListChangedNotification,
+        CustomNotification, ErrorData, InitializedNotification, JsonObject, LoggingLevel,
+        ProgressNotification, ProgressNotificationParam, ProtocolVersion, RequestId,
+        RequestMetaObject, RootsListChangedNotification,
     },
 };
 use serde_json::Value;
@@ -22,8 +22,8 @@ use super::{
     converse::{self, Wants},
     envelope::{Call, Incoming, Malformed, Params},
     method::{self, Era},
-    opening::Open,
-    seen,
+    opening::{self, Open},
+    operation, seen,
     stream::{self, Frame, Log, Step},
     work::{self, Delivery, Held, STORE_DEADLINE, Work},
 };
@@ -44,28 +44,35 @@ where
         accepts: Accepts,
         incoming: Incoming,
     ) -> Response<Body> {
-        if let Incoming::Request(call) = incoming {
-            let name = method::known(&call.method);
-            if call.method == "initialize" {
+        let incoming = match incoming {
+            Incoming::Request(call) if call.method == "initialize" => {
                 let response = self.initialize(parts, principal, call).await;
-                return seen(response, None, name, None);
+                return seen(response, None, "initialize", None);
             }
-            let open = match self.session(&parts.headers, &principal).await {
-                Ok(open) => open,
-                Err(refusal) => return seen(refusal.respond(Some(&call.id)), None, name, None),
-            };
-            let version = open.1.version.clone();
-            let (response, tool) = self.legacy_request(parts, open, accepts, call).await;
-            return seen(response, Some(&version), name, tool);
-        }
+            other => other,
+        };
+        let method = match &incoming {
+            Incoming::Request(call) => method::known(&call.method),
+            Incoming::Notification { method, .. } => method::known(method),
+            Incoming::Answer { .. } => "response",
+        };
         let open = match self.session(&parts.headers, &principal).await {
             Ok(open) => open,
-            Err(refusal) => return refusal.respond(None),
+            Err(refusal) => {
+                let nothing = JsonObject::default();
+                let action = self.action(&[operation(&incoming, &nothing)]);
+                let note = opening::note(&principal, action);
+                let response = refusal.respond(incoming.request_id(), Some(note));
+                return seen(response, None, method, None);
+            }
         };
         let version = open.1.version.clone();
-        let method = match &incoming {
-            Incoming::Notification { method, .. } => method::known(method),
-            _ => "response",
+        let incoming = match incoming {
+            Incoming::Request(call) => {
+                let (response, tool) = self.legacy_request(parts, open, accepts, call).await;
+                return seen(response, Some(&version), method, tool);
+            }
+            other => other,
         };
         self.one_way(&open, &parts, incoming);
         seen(
@@ -337,7 +344,10 @@ where
         }
         let open = match self.session(&parts.headers, &principal).await {
             Ok(open) => open,
-            Err(refusal) => return seen(refusal.respond(None), None, "batch", None),
+            Err(refusal) => {
+                let note = opening::note(&principal, Some("batch".into()));
+                return seen(refusal.respond(None, Some(note)), None, "batch", None);
+            }
         };
         if open.1.version != ProtocolVersion::V_2025_03_26 {
             return refuse("Invalid Request: the session's revision has no batches");

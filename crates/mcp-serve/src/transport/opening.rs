@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     auth::Principal,
+    gate::RefusalNote,
     session::{Session, SessionError, SessionId},
 };
 
@@ -94,7 +95,7 @@ where
         let created = within(self.sessions.create(session)).await;
         let session = match created {
             Ok(session) => session,
-            Err(error) => return Refusal::Store(error).respond(Some(&id)),
+            Err(error) => return Refusal::Store(error).respond(Some(&id), None),
         };
         let frame = answer::frame(&id, result, &version, &self.side);
         let mut response = answer::json_response(frame);
@@ -112,7 +113,7 @@ where
         }
         let (session, record) = match self.session(&parts.headers, &principal).await {
             Ok(open) => open,
-            Err(refusal) => return refusal.respond(None),
+            Err(refusal) => return refusal.respond(None, Some(note(&principal, None))),
         };
         let last = parts
             .headers
@@ -148,12 +149,12 @@ where
     ) -> Response<Body> {
         let (session, _) = match self.session(&parts.headers, &principal).await {
             Ok(open) => open,
-            Err(refusal) => return refusal.respond(None),
+            Err(refusal) => return refusal.respond(None, Some(note(&principal, None))),
         };
         match within(self.sessions.delete(&session, &principal)).await {
             Ok(true) => {}
-            Ok(false) => return Refusal::Unknown.respond(None),
-            Err(error) => return Refusal::Store(error).respond(None),
+            Ok(false) => return Refusal::Unknown.respond(None, Some(note(&principal, None))),
+            Err(error) => return Refusal::Store(error).respond(None, None),
         }
         self.calls.cancel_all(&session);
         self.logs.forget_all(&session);
@@ -225,9 +226,22 @@ pub(super) enum Refusal {
     Store(SessionError),
 }
 
+/// What is written down of a request in a session that is not the principal's: it may be stolen.
+pub(super) fn note(principal: &Principal, action: Option<String>) -> RefusalNote {
+    RefusalNote {
+        principal: Some(principal.clone()),
+        action,
+        reason: "session",
+    }
+}
+
 impl Refusal {
-    /// The refusal as a response to request `id`.
-    pub(super) fn respond(self, id: Option<&RequestId>) -> Response<Body> {
+    /// The refusal as a response to request `id`. The note stays when the session was not found.
+    pub(super) fn respond(
+        self,
+        id: Option<&RequestId>,
+        note: Option<RefusalNote>,
+    ) -> Response<Body> {
         let (status, code, message) = match &self {
             Self::Missing => (StatusCode::BAD_REQUEST, -32000, "Mcp-Session-Id is missing"),
             // The code that clients know to mean: initialize again.
@@ -250,6 +264,9 @@ impl Refusal {
         };
         let error = ErrorData::new(ErrorCode(code), message, None);
         let mut response = answer::refuse(status, id, &error);
+        if let (Self::Unknown, Some(note)) = (&self, note) {
+            response.extensions_mut().insert(note);
+        }
         if let Self::Store(error) = &self {
             let after = match error {
                 SessionError::Full { retry_after } => retry_after.as_secs().max(1),

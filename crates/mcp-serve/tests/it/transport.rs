@@ -8,7 +8,7 @@
 )]
 
 mod dispatch;
-mod gate;
+pub(crate) mod gate;
 mod modern;
 pub(crate) mod probe;
 pub(crate) mod sessions;

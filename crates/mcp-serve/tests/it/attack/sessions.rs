@@ -1,6 +1,6 @@
 //! Theft and fixation of sessions across principals. See also `transport/sessions.rs`.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use mcp_serve::{
     events::Change,
@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::PATIENCE;
 use crate::transport::{
+    gate::Book,
     probe::{Fate, Running, start_with},
     sessions::{get_status, named, session_of},
 };
@@ -27,7 +28,13 @@ async fn start() -> Running {
 
 #[tokio::test]
 async fn a_stolen_session_gives_no_call_no_stream_and_no_end() {
-    let mut running = start().await;
+    let book = Arc::new(Book::default());
+    let auditor = book.clone();
+    let mut running = start_with(|config| {
+        named(config);
+        config.auditor = Some(auditor);
+    })
+    .await;
     let mut victim = session_of(&running, "victim").await;
     let mut live = victim.open_get().await.unwrap();
     let opening = live.next_event(PATIENCE).await.event();
@@ -59,6 +66,22 @@ async fn a_stolen_session_gives_no_call_no_stream_and_no_end() {
     assert_eq!(get_status(&thief, running.server.addr()).await, 404);
     assert_eq!(thief.delete().await.unwrap(), 404);
     assert!(running.fates.try_recv().is_err(), "a tool was called");
+    let told = book.take();
+    assert_eq!(told.len(), 12, "{told:?}");
+    for (who, _, status, reason) in &told {
+        let entry = (who.as_str(), *status, *reason);
+        assert_eq!(entry, ("thief", 404, "session"), "{told:?}");
+    }
+    for (at, action) in [
+        (0, "tools/list"),
+        (1, "tools/call slow"),
+        (6, "other"),
+        (7, "notifications/cancelled"),
+        (10, "GET /mcp"),
+        (11, "DELETE /mcp"),
+    ] {
+        assert_eq!(told[at].1, action);
+    }
     // The stranger is told the same of a session that never was.
     let real = thief.call("ping", json!({})).await.unwrap();
     thief.session = Some("A".repeat(32));
@@ -74,6 +97,8 @@ async fn a_stolen_session_gives_no_call_no_stream_and_no_end() {
         "notifications/resources/list_changed"
     );
     assert_eq!(victim.call("ping", json!({})).await.unwrap().status(), 200);
+    let told = book.take();
+    assert_eq!(told.len(), 2, "one line for each of the last two: {told:?}");
 }
 
 #[tokio::test]

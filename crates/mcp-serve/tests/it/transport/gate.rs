@@ -105,7 +105,14 @@ impl Policy for Rules {
 
 /// Writes down what it hears.
 #[derive(Default)]
-struct Book(Mutex<Vec<(String, String, u16, &'static str)>>);
+pub(crate) struct Book(Mutex<Vec<(String, String, u16, &'static str)>>);
+
+impl Book {
+    /// What it heard since it was last asked: who, what, status and reason.
+    pub(crate) fn take(&self) -> Vec<(String, String, u16, &'static str)> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
 
 impl Auditor for Book {
     fn refused(&self, refused: &Refused<'_>) {

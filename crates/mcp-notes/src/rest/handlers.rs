@@ -12,9 +12,9 @@ use super::{
     etag::{self, Condition},
 };
 use crate::{
-    error_map::{Failure, Kind},
+    error_map::{Code, Failure, Kind},
     operations, web,
-    wire::{ListNotes, NewNote, NotePatch, SearchNotes},
+    wire::{ListNotes, NewNote, NotePatch, NoteView, SearchNotes},
 };
 
 pub(super) const JSON: &[&str] = &["application/json"];
@@ -68,7 +68,7 @@ pub(super) async fn get(rest: Arc<Rest>, call: Call, _: Payload) -> Result<Respo
     condition(&call, &header::IF_NONE_MATCH)?;
     let note = operations::get(&rest.notes, &call.caller, call.id()).await?;
     let mut response = if accept::prefers_html(&call.headers) {
-        answer::html(web::note::page(&note, &rest.markdown), &rest.cache_control)
+        answer::html(page(rest.clone(), note).await?, &rest.cache_control)
     } else {
         answer::note(StatusCode::OK, &note, &rest.cache_control)
     };
@@ -82,6 +82,13 @@ pub(super) async fn get(rest: Arc<Rest>, call: Call, _: Payload) -> Result<Respo
         response.headers_mut().remove(header::CONTENT_TYPE);
     }
     Ok(response)
+}
+
+/// The note as a page. It is made on a thread of its own: a long note takes milliseconds of work that
+/// waits for nothing.
+async fn page(rest: Arc<Rest>, note: NoteView) -> Result<String, Failure> {
+    let made = tokio::task::spawn_blocking(move || web::note::page(&note, &rest.markdown)).await;
+    made.map_err(|_| Failure::new(Code::Internal, "internal error"))
 }
 
 pub(super) async fn replace(

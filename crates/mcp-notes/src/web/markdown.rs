@@ -19,8 +19,9 @@ use pulldown_cmark::{CodeBlockKind, CowStr, Event, LinkType, Options, Parser, Ta
 use super::html::Escaped;
 use crate::mcp;
 
-/// A longer text, in bytes, is shown as it is, without being read as Markdown.
-pub const MARKDOWN_BYTES_MAX: usize = 256 << 10;
+/// A longer text, in bytes, is shown as it is, without being read as Markdown: the HTML serializer
+/// takes time by the square of a paragraph's length when it consists of characters to escape.
+pub const MARKDOWN_BYTES_MAX: usize = 64 << 10;
 
 /// How deep what is shown may be nested; what is deeper keeps its text and loses its form.
 pub const NESTING_MAX: usize = 48;

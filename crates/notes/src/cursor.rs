@@ -16,7 +16,7 @@ use crate::note::{NoteId, Owner};
 use crate::query::ListQuery;
 use crate::store::{HitPosition, ListPosition};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const DIGEST_BYTES: usize = 8;
 
 /// What a cursor belongs to.
@@ -83,11 +83,10 @@ pub(crate) fn of_list(scope: &Scope, position: &ListPosition) -> String {
 }
 
 pub(crate) fn of_search(scope: &Scope, position: &HitPosition) -> String {
-    let left = position.left.to_be_bytes();
     encode(
         scope,
         &[
-            &left,
+            &position.score.to_be_bytes(),
             &micros(position.updated_at),
             position.id.as_str().as_bytes(),
         ],
@@ -102,10 +101,10 @@ pub(crate) fn to_list(scope: &Scope, cursor: &str) -> Result<ListPosition> {
 
 pub(crate) fn to_search(scope: &Scope, cursor: &str) -> Result<HitPosition> {
     let bytes = decode(scope, cursor)?;
-    let (left, rest) = bytes.split_first_chunk().ok_or(Error::BadCursor)?;
+    let (points, rest) = bytes.split_first_chunk().ok_or(Error::BadCursor)?;
     let (updated_at, id) = time_and_id(rest)?;
     Ok(HitPosition {
-        left: u64::from_be_bytes(*left),
+        score: u32::from_be_bytes(*points),
         updated_at,
         id,
     })
@@ -158,7 +157,7 @@ mod tests {
     fn a_position_survives_the_round_trip() {
         let scope = Scope::search(&owner("ann"), "text");
         let position = HitPosition {
-            left: 20,
+            score: 20,
             updated_at: Timestamp::from_microsecond(1_700_000_000_123_456).unwrap(),
             id: NoteId::parse("note-1").unwrap(),
         };

@@ -16,13 +16,14 @@
 //! - A query without any token (only punctuation or emoji) finds the notes whose title, content or
 //!   tags hold each of its words exactly. Only the [`LITERAL_NOTES_MAX`] notes changed last are
 //!   looked at.
-//! - The best match comes first: BM25, with title and tags counting more than content. Equal
-//!   matches are ordered by the time of change, newest first, then by id, descending. How rare a
-//!   word is and how long a text is usually are taken from all notes of the store, so the notes of
-//!   other owners can move the order of hits. They never decide what is found, and no answer and no
-//!   cursor holds the figures themselves; that the order of one's own notes can hint at how often a
-//!   word stands in the notes of others is known.
+//! - The best match comes first. What a match is worth comes from the note's own title and tags
+//!   ([`Query::score`]): each term counts where it counts most, in the title more than in a tag and
+//!   in a tag more than in the content, and there as a whole word a little more than as the
+//!   beginning of one. How often a word stands anywhere and how long a text is do not count, so
+//!   nothing that others write moves the order. Equal matches are ordered by the time of change,
+//!   newest first, then by id, descending.
 
+mod score;
 mod snippet;
 mod tokens;
 

@@ -11,6 +11,7 @@ use crate::query::{
 };
 use crate::search;
 use crate::store::{HitPosition, ListPosition, Listener, Stamp, Store};
+use crate::tag::Tag;
 
 /// A set of notes in a store. A clone is another handle to the same set.
 #[derive(Clone)]
@@ -152,6 +153,9 @@ impl Notes {
 
     /// A page of the notes that match, best match first. Any text is understood ([`search`]); only
     /// an empty one is refused.
+    ///
+    /// Pages are stable while notes change: a note that does not change between two pages is on
+    /// exactly one of them. A note that changes may move to either side of where a page ends.
     pub async fn search(&self, owner: &Owner, query: &SearchQuery) -> Result<Page<Hit>> {
         check_limit(query.limit)?;
         let parsed = search::Query::parse(&query.text)?;
@@ -165,13 +169,13 @@ impl Notes {
             .store
             .search(owner, &parsed, after, query.limit)
             .await?;
-        let last = found.items.last().filter(|_| found.left > 0);
+        let last = found.items.last().filter(|_| found.more);
         let next_cursor = last.map(|hit| {
-            let Preview { updated_at, id, .. } = &hit.note;
+            let note = &hit.note;
             let position = HitPosition {
-                left: found.left,
-                updated_at: *updated_at,
-                id: id.clone(),
+                score: parsed.score(note.title.as_str(), note.tags.iter().map(Tag::as_str)),
+                updated_at: note.updated_at,
+                id: note.id.clone(),
             };
             cursor::of_search(&scope, &position)
         });

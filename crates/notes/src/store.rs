@@ -140,14 +140,10 @@ pub struct ListPosition {
 }
 
 /// A place among the hits of a search: after this note.
-///
-/// How well the note matched is not part of it: every change of any note moves that a little, and
-/// it would tell how often a word stands in the notes of others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HitPosition {
-    /// How many hits came after this note. When it is gone or changed, the hits go on where as many
-    /// are left, which is exact as long as only notes of earlier pages went.
-    pub left: u64,
+    /// How well the note matched ([`search::Query::score`]).
+    pub score: u32,
     /// When the note was changed.
     pub updated_at: Timestamp,
     /// Its id.
@@ -170,8 +166,8 @@ pub struct Listed {
 pub struct Found {
     /// The hits, in order.
     pub items: Vec<Hit>,
-    /// How many there are after them.
-    pub left: u64,
+    /// Whether there are more after them.
+    pub more: bool,
     /// How many there are on all pages, if known exactly.
     pub total: Option<u64>,
 }

@@ -23,25 +23,12 @@ pub(crate) fn snippet(content: &str, query: &Query) -> String {
 /// Where the first match of any term begins, in bytes.
 fn first_match(content: &str, terms: &[Term]) -> Option<usize> {
     let all: Vec<Token> = tokens(content).collect();
-    let start = (0..all.len()).find(|&at| terms.iter().any(|term| matches(term, &all[at..])))?;
-    Some(all[start].range.start)
-}
-
-fn matches(term: &Term, text: &[Token]) -> bool {
-    let last = term.tokens.len() - 1;
-    text.len() > last
-        && term
-            .tokens
+    let start = (0..all.len()).find(|&at| {
+        terms
             .iter()
-            .zip(text)
-            .enumerate()
-            .all(|(index, (wanted, token))| {
-                if term.prefix && index == last {
-                    token.text.starts_with(wanted.as_str())
-                } else {
-                    token.text == *wanted
-                }
-            })
+            .any(|term| term.begins(&all[at..], term.prefix))
+    })?;
+    Some(all[start].range.start)
 }
 
 fn cut(content: &str, at: usize) -> String {

@@ -1,7 +1,9 @@
 //! Laws of being apart: what one owner does changes nothing that another is told.
 
-use notes::{Error, ListQuery, Notes, Owner, SearchQuery};
+use notes::{Caller, Error, ListQuery, Notes, Owner, SearchQuery};
+use proptest::prelude::*;
 
+use crate::properties::for_all;
 use crate::stage::{Stage, caller, patch, tag};
 
 /// Everything that an owner is told of its notes, cursors included.
@@ -85,6 +87,94 @@ pub(crate) async fn what_an_owner_is_told_does_not_depend_on_others(stage: &Stag
     stage.notes.update(&bob, &last, change, None).await.unwrap();
     stage.notes.delete(&bob, &last, None).await.unwrap();
     assert_eq!(told(&stage.notes, &ann.owner).await, before);
+}
+
+/// The order of hits in all searches, on one page and on several.
+async fn orders(stage: &Stage, who: &Caller, searches: &[String]) -> Vec<Vec<String>> {
+    let mut orders = Vec::new();
+    for text in searches {
+        let order = stage.found(who, text, 100).await;
+        assert_eq!(stage.found(who, text, 2).await, order, "{text:?} in pages");
+        orders.push(order);
+    }
+    orders
+}
+
+/// Notes of somebody else with one of the words, with words that begin as it does, and with long
+/// texts, in turn; the n-th of them.
+fn noise(word: &str, n: usize) -> (String, String) {
+    match n % 3 {
+        0 => (word.to_owned(), format!("{word} ").repeat(n + 1)),
+        1 => (format!("{word}z"), format!("{word}{n} {word}zz")),
+        _ => (
+            "long".to_owned(),
+            format!("{word} {}", "filler ".repeat(20 * n)),
+        ),
+    }
+}
+
+pub(crate) async fn the_order_of_hits_tells_nothing_of_the_words_of_others(stage: &Stage) {
+    let (ann, bob) = (caller("ann"), caller("bob"));
+    // Pairs whose order would turn with the rarity of a word, or with the usual length of a text.
+    let long = "filler ".repeat(30);
+    for (title, content) in [
+        ("rare 1", "secret secret secret plain"),
+        ("rare 2", "secret plain plain plain"),
+        ("begun 1", "plain plain sec sec sec sec"),
+        ("begun 2", "plain plain plain plain sec"),
+        ("length 1", "secret plain sec"),
+        (
+            "length 2",
+            &format!("secret secret plain plain sec sec {long}"),
+        ),
+    ] {
+        stage.add(&ann, title, content, &[]).await;
+    }
+    let searches: Vec<String> = [
+        "secret plain ",
+        "plain sec",
+        "plain se",
+        "secret ",
+        "plain ",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let before = orders(stage, &ann, &searches).await;
+    assert!(before.iter().all(|order| order.len() >= 4), "{before:?}");
+    for number in 0..51 {
+        let (title, content) = noise("secret", number);
+        stage.add(&bob, &title, &content, &["secret"]).await;
+        if [0, 1, 2, 10, 50].contains(&number) {
+            let after = orders(stage, &ann, &searches).await;
+            assert_eq!(after, before, "after {} notes of bob", number + 1);
+        }
+    }
+}
+
+pub(crate) async fn no_words_of_others_move_any_hit(stage: &Stage) {
+    let word = "[abc]{1,3}";
+    let words = |counts| prop::collection::vec(word, counts);
+    let own = (words(1..4), words(1..30), words(0..3));
+    let given = (prop::collection::vec(own, 3..7), words(1..3), words(1..4));
+    for_all(20, given, async |who, (own, searched, theirs)| {
+        for (number, (title, content, tags)) in own.iter().enumerate() {
+            let title = format!("{} {number}", title.join(" "));
+            let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+            stage.add(&who, &title, &content.join(" "), &tags).await;
+        }
+        let mut searches = vec![searched.join(" "), format!("{} ", searched.join(" "))];
+        searches.extend(["a", "ab", "a b ", "b c ", "a c ", "a ab"].map(str::to_owned));
+        let before = orders(stage, &who, &searches).await;
+        let other = caller(&format!("other {}", who.owner.as_str()));
+        for (number, word) in theirs.iter().cycle().take(20).enumerate() {
+            let (title, content) = noise(word, number);
+            stage.add(&other, &title, &content, &[word]).await;
+            if [0, 19].contains(&number) {
+                assert_eq!(orders(stage, &who, &searches).await, before);
+            }
+        }
+    })
+    .await;
 }
 
 pub(crate) async fn a_conflict_with_a_note_of_somebody_else_shows_nothing(stage: &Stage) {

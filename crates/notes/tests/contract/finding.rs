@@ -173,22 +173,44 @@ pub(crate) async fn the_table_of_searches(stage: &Stage) {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-pub(crate) async fn title_counts_more_than_content_and_ties_go_to_the_newest(stage: &Stage) {
+pub(crate) async fn title_before_tags_before_content_and_ties_go_to_the_newest(stage: &Stage) {
     let ann = caller("ann");
-    stage.add(&ann, "apple", "some other words", &[]).await;
-    stage
-        .add(&ann, "one", "an apple and other words", &[])
-        .await;
-    stage
-        .add(&ann, "two", "an apple and other words", &[])
-        .await;
-    stage
-        .add(&ann, "three", "an apple and other words", &[])
-        .await;
-    stage.add(&ann, "nothing", "of the kind", &[]).await;
+    let often = "apple ".repeat(50);
+    for (title, content, tags) in [
+        ("Apple", "some other words", &[][..]),
+        ("tagged", "words", &["apple"]),
+        ("one", "an apple and other words", &[]),
+        ("two", &often, &[]),
+        ("three", "apple", &[]),
+        ("begun", "words", &["apple-tree"]),
+        ("a pineapple", "of the kind", &["apples"]),
+        ("apples", "of the kind", &[]),
+    ] {
+        stage.add(&ann, title, content, tags).await;
+    }
+    assert_eq!(
+        stage.found(&ann, "apple ", 10).await,
+        ["Apple", "begun", "tagged", "three", "two", "one"]
+    );
     assert_eq!(
         stage.found(&ann, "apple", 10).await,
-        ["apple", "three", "two", "one"]
+        [
+            "Apple",
+            "apples",
+            "begun",
+            "tagged",
+            "a pineapple",
+            "three",
+            "two",
+            "one"
+        ]
+    );
+    // Every term counts, each where it counts most.
+    stage.add(&ann, "tree", "apple", &[]).await;
+    stage.add(&ann, "wood", "apple tree", &[]).await;
+    assert_eq!(
+        stage.found(&ann, "apple tree ", 10).await,
+        ["tree", "begun", "wood"]
     );
     let two = stage
         .notes
@@ -202,8 +224,10 @@ pub(crate) async fn title_counts_more_than_content_and_ties_go_to_the_newest(sta
     stage.tick();
     stage.notes.update(&ann, &two, change, None).await.unwrap();
     assert_eq!(
-        stage.found(&ann, "apple", 10).await,
-        ["apple", "two", "three", "one"]
+        stage.found(&ann, "apple ", 10).await,
+        [
+            "Apple", "begun", "tagged", "two", "wood", "tree", "three", "one"
+        ]
     );
 }
 
@@ -249,9 +273,10 @@ pub(crate) async fn the_index_follows_every_change(stage: &Stage) {
 pub(crate) async fn pages_of_hits_join_without_gap_or_repetition(stage: &Stage) {
     let ann = caller("ann");
     for n in 0..23 {
-        // Some rank differently, some the same.
-        let content = format!("word {}{}", "word ".repeat(n % 4), "other ".repeat(n % 3));
-        stage.add(&ann, &format!("n{n}"), &content, &[]).await;
+        // Some match better than others, some the same.
+        let title = format!("n{n}{}", if n % 4 == 0 { " word" } else { "" });
+        let tags: &[&str] = if n % 3 == 0 { &["word"] } else { &[] };
+        stage.add(&ann, &title, "word other", tags).await;
     }
     let all = stage.found(&ann, "word", 100).await;
     assert_eq!(all.len(), 23);
@@ -281,8 +306,8 @@ pub(crate) async fn pages_of_hits_join_without_gap_or_repetition(stage: &Stage) 
 pub(crate) async fn pages_of_hits_are_stable_while_notes_change(stage: &Stage) {
     let (ann, bob) = (caller("ann"), caller("bob"));
     for n in 0..20 {
-        let content = format!("word {}", "other ".repeat(n));
-        stage.add(&ann, &format!("n{n}"), &content, &[]).await;
+        let title = format!("n{n}{}", if n % 2 == 0 { " word" } else { "" });
+        stage.add(&ann, &title, "word other", &[]).await;
     }
     let expected = stage.found(&ann, "word", 100).await;
     let mut query = SearchQuery {
@@ -292,19 +317,21 @@ pub(crate) async fn pages_of_hits_are_stable_while_notes_change(stage: &Stage) {
     let mut seen = Vec::new();
     loop {
         let page = stage.notes.search(&ann.owner, &query).await.unwrap();
-        seen.extend(
-            page.items
-                .iter()
-                .map(|hit| hit.note.title.as_str().to_owned()),
-        );
+        let shown = page.items.iter();
+        seen.extend(shown.map(|hit| hit.note.title.as_str().to_owned()));
         query.cursor = page.next_cursor;
         if query.cursor.is_none() {
             break;
         }
-        // Notes that do not match, and notes of others that do, move every rank.
-        stage
-            .add(&ann, "more", &"something else ".repeat(40), &[])
-            .await;
+        // What was shown changes or goes, what is new comes before, and others write as well.
+        let first = &page.items[0].note.id;
+        let change = patch(Some("shown word"), None, None);
+        stage.tick();
+        stage.notes.update(&ann, first, change, None).await.unwrap();
+        let last = &page.items[2].note.id;
+        stage.notes.delete(&ann, last, None).await.unwrap();
+        stage.add(&ann, "new word", "word", &[]).await;
+        stage.add(&ann, "more", "something else", &[]).await;
         stage.add(&bob, "word", "word word", &[]).await;
     }
     assert_eq!(seen, expected);

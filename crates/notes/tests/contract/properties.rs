@@ -1,5 +1,6 @@
 //! Laws tried on generated input: texts, searches, and sequences of operations beside a model.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use notes::search::{Query, Term, tokens};
@@ -15,8 +16,11 @@ use crate::stage::{Stage, caller, tag};
 
 /// Tries `law` on generated values. Every case gets an owner of its own, so that one store serves
 /// all. The value on which it fails is printed.
-async fn for_all<S: Strategy>(cases: u32, strategy: S, law: impl AsyncFn(Caller, S::Value))
-where
+pub(crate) async fn for_all<S: Strategy>(
+    cases: u32,
+    strategy: S,
+    law: impl AsyncFn(Caller, S::Value),
+) where
     S::Value: Clone,
 {
     let mut runner = TestRunner::new(Config::default());
@@ -121,7 +125,8 @@ fn has_term(field: &str, term: &Term) -> bool {
 pub(crate) async fn any_search_is_answered_as_the_rules_say(stage: &Stage) {
     let limits = Limits::default();
     let notes = prop::collection::vec((text(), text(), prop::collection::vec(text(), 0..3)), 1..5);
-    let searches = prop::collection::vec((text(), any::<prop::sample::Index>(), 0..9_usize), 1..6);
+    let search = (text(), any::<prop::sample::Index>(), 0..9_usize, 1..5_u32);
+    let searches = prop::collection::vec(search, 1..6);
     for_all(150, (notes, searches), async |who, (given, searches)| {
         let mut kept = Vec::new();
         for (title, content, tags) in given {
@@ -129,29 +134,22 @@ pub(crate) async fn any_search_is_answered_as_the_rules_say(stage: &Stage) {
                 kept.push(stage.notes.create(&who, new).await.unwrap());
             }
         }
-        for (typed, index, chars) in searches {
+        for (typed, index, chars, limit) in searches {
             // Half of them are a piece of a note, which must find that note if it is whole words.
             let text = match kept.get(index.index(kept.len().max(1))) {
                 Some(note) if chars > 4 => note.content.as_str().chars().take(chars).collect(),
                 _ => typed,
             };
             let query = SearchQuery {
-                limit: 100,
+                limit,
                 ..SearchQuery::new(text.clone())
             };
-            match stage.notes.search(&who.owner, &query).await {
-                Ok(page) => {
-                    let mut found: Vec<NoteId> =
-                        page.items.into_iter().map(|hit| hit.note.id).collect();
-                    found.sort();
-                    let mut wanted: Vec<NoteId> = kept
-                        .iter()
-                        .filter(|note| matches(note, &text))
-                        .map(|note| note.id.clone())
-                        .collect();
-                    wanted.sort();
+            match all_hits(stage, &who, query).await {
+                Ok((found, totals)) => {
+                    let wanted = in_order(&kept, &text);
                     assert_eq!(found, wanted, "searching {text:?}");
-                    assert_eq!(page.total, Some(wanted.len() as u64));
+                    let total = Some(wanted.len() as u64);
+                    assert!(totals.iter().all(|&said| said == total), "{totals:?}");
                 }
                 Err(Error::Invalid(_)) => assert!(text.trim().is_empty(), "{text:?} is refused"),
                 Err(error) => panic!("searching {text:?}: {error:?}"),
@@ -159,6 +157,33 @@ pub(crate) async fn any_search_is_answered_as_the_rules_say(stage: &Stage) {
         }
     })
     .await;
+}
+
+/// The notes that match, in the order in which a search shows them.
+fn in_order(notes: &[Note], text: &str) -> Vec<NoteId> {
+    let query = Query::parse(text).unwrap();
+    let score = |note: &Note| query.score(note.title.as_str(), note.tags.iter().map(Tag::as_str));
+    let mut found: Vec<&Note> = notes.iter().filter(|note| matches(note, text)).collect();
+    found.sort_by_key(|note| Reverse((score(note), note.updated_at, &note.id)));
+    found.into_iter().map(|note| note.id.clone()).collect()
+}
+
+/// The hits on all pages of a search, and the total that each page names.
+async fn all_hits(
+    stage: &Stage,
+    who: &Caller,
+    mut query: SearchQuery,
+) -> Result<(Vec<NoteId>, Vec<Option<u64>>), Error> {
+    let (mut ids, mut totals) = (Vec::new(), Vec::new());
+    loop {
+        let page = stage.notes.search(&who.owner, &query).await?;
+        ids.extend(page.items.into_iter().map(|hit| hit.note.id));
+        totals.push(page.total);
+        query.cursor = page.next_cursor;
+        if query.cursor.is_none() {
+            return Ok((ids, totals));
+        }
+    }
 }
 
 /// An operation on one of a few notes of one of two owners.

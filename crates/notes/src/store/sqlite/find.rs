@@ -1,7 +1,10 @@
 //! Searching notes: the index for words, a bounded scan for what has none.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use rusqlite::types::ToSql;
-use rusqlite::{Connection, Row, named_params};
+use rusqlite::{Connection, Row};
 
 use super::read::{self, PREVIEW_COLUMNS};
 use super::schema::store_error;
@@ -11,8 +14,15 @@ use crate::query::Hit;
 use crate::search::{LITERAL_NOTES_MAX, Query, Term, owner_token, snippet};
 use crate::store::{Found, HitPosition};
 
-/// How much a match counts in the columns of `notes_fts`: scope, title, content, tags.
-const WEIGHTS: &str = "0.0, 5.0, 1.0, 3.0";
+/// All notes that match the expression, with what their order depends on.
+///
+/// The figures of the index (`bm25`, `rank`) are of the notes of all owners, so they must not decide
+/// about the order. The index must be the outer table: a plain JOIN lets SQLite walk the notes and
+/// ask the index about each.
+pub(super) const MATCHES: &str = "
+    SELECT n.title, n.tags, n.updated_at, n.id, n.seq
+    FROM notes_fts CROSS JOIN notes AS n ON n.seq = notes_fts.rowid
+    WHERE notes_fts MATCH ?1 AND n.owner = ?2";
 
 /// A page of the notes that match.
 pub(super) fn search(
@@ -29,43 +39,6 @@ pub(super) fn search(
     run().map_err(store_error)
 }
 
-/// The statement for a page of hits.
-///
-/// All hits are ranked, since any change moves all ranks; the page then starts after the note at the
-/// end of the one before, or, when that is gone or changed, where as many are left as were then. The
-/// index must be the outer table: a plain JOIN lets SQLite walk the notes and ask the index about
-/// each.
-pub(super) fn index_sql() -> String {
-    format!(
-        "WITH hits AS MATERIALIZED (
-             SELECT n.seq, n.updated_at, n.id, bm25(notes_fts, {WEIGHTS}) AS rank
-             FROM notes_fts CROSS JOIN notes AS n ON n.seq = notes_fts.rowid
-             WHERE notes_fts MATCH :match AND n.owner = :owner
-         ),
-         last AS (SELECT rank, updated_at, id FROM hits WHERE id = :id AND updated_at = :updated_at),
-         start AS (
-             SELECT * FROM last UNION ALL
-             SELECT * FROM (
-                 SELECT rank, updated_at, id FROM hits
-                 WHERE :id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM last)
-                     AND (SELECT count(*) FROM hits) > :left
-                 ORDER BY rank, updated_at DESC, id DESC LIMIT 1
-                 OFFSET max((SELECT count(*) FROM hits) - :left - 1, 0))
-         ),
-         after AS MATERIALIZED (
-             SELECT h.* FROM hits AS h LEFT JOIN start
-             WHERE start.id IS NULL OR h.rank > start.rank
-                OR (h.rank = start.rank AND (h.updated_at, h.id) < (start.updated_at, start.id))
-         ),
-         page AS (
-             SELECT seq, rank FROM after ORDER BY rank, updated_at DESC, id DESC LIMIT :limit
-         )
-         SELECT {PREVIEW_COLUMNS}, n.content, (SELECT count(*) FROM hits), (SELECT count(*) FROM after)
-         FROM page CROSS JOIN notes AS n ON n.seq = page.seq
-         ORDER BY page.rank, n.updated_at DESC, n.id DESC"
-    )
-}
-
 fn by_index(
     conn: &Connection,
     owner: &Owner,
@@ -74,33 +47,76 @@ fn by_index(
     after: Option<&HitPosition>,
     limit: u32,
 ) -> rusqlite::Result<Found> {
-    let mut select = conn.prepare_cached(&index_sql())?;
-    let (mut total, mut remaining) = (None, 0);
-    let rows = select.query_map(
-        named_params! {
-            ":match": match_expression(owner, terms),
-            ":owner": owner.as_str(),
-            ":left": after.map_or(0, |position| i64::try_from(position.left).unwrap_or(i64::MAX)),
-            ":updated_at": after.map(|position| position.updated_at.as_microsecond()),
-            ":id": after.map(|position| position.id.as_str()),
-            ":limit": i64::from(limit),
-        },
-        |row| {
-            (total, remaining) = (Some(row.get(9)?), row.get(10)?);
-            hit(row, query)
-        },
-    )?;
-    let items = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-    // Only a first page can be empty and still know the total.
-    let total = total.or_else(|| after.is_none().then_some(0));
-    Ok(page(items, limit, remaining, total))
+    let snapshot = conn.unchecked_transaction()?;
+    let start = after.map(|position| {
+        let micros = position.updated_at.as_microsecond();
+        (position.score, micros, position.id.as_str())
+    });
+    let mut best = Best::new(limit as usize);
+    let (mut total, mut remaining) = (0, 0_usize);
+    let mut matches = snapshot.prepare_cached(MATCHES)?;
+    let mut rows = matches.query((match_expression(owner, terms), owner.as_str()))?;
+    while let Some(row) = rows.next()? {
+        total += 1;
+        let title = row.get_ref(0)?.as_str()?;
+        let tags = row.get_ref(1)?.as_str()?;
+        let score = query.score(title, tags.split_whitespace());
+        let key = (score, row.get(2)?, row.get_ref(3)?.as_str()?);
+        if start.is_none_or(|start| key < start) {
+            remaining += 1;
+            best.offer(key, row.get(4)?);
+        }
+    }
+    let select = format!("SELECT {PREVIEW_COLUMNS}, n.content FROM notes AS n WHERE n.seq = ?1");
+    let mut select = snapshot.prepare_cached(&select)?;
+    let items = best
+        .in_order()
+        .map(|seq| select.query_row([seq], |row| hit(row, query)))
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok(Found {
+        more: remaining > items.len(),
+        items,
+        total: Some(total),
+    })
 }
 
-/// A page of at most `limit` of the `remaining` hits.
-fn page(mut items: Vec<Hit>, limit: u32, remaining: u64, total: Option<u64>) -> Found {
-    items.truncate(limit as usize);
-    let left = remaining.saturating_sub(items.len() as u64);
-    Found { items, left, total }
+/// What the order of hits depends on, the best being the greatest: score, time of change, id.
+type Key<'a> = (u32, i64, &'a str);
+
+/// The best of the notes that are offered, at most `limit`.
+struct Best {
+    limit: usize,
+    /// Keys and row numbers, the worst at the top.
+    kept: BinaryHeap<Reverse<(u32, i64, String, i64)>>,
+}
+
+impl Best {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            kept: BinaryHeap::new(),
+        }
+    }
+
+    fn offer(&mut self, key: Key<'_>, seq: i64) {
+        let (score, updated_at, id) = key;
+        if self.kept.len() == self.limit {
+            match self.kept.peek() {
+                Some(Reverse(worst)) if key > (worst.0, worst.1, worst.2.as_str()) => {
+                    self.kept.pop();
+                }
+                _ => return,
+            }
+        }
+        let kept = (score, updated_at, id.to_owned(), seq);
+        self.kept.push(Reverse(kept));
+    }
+
+    /// The row numbers, the best first.
+    fn in_order(self) -> impl Iterator<Item = i64> {
+        let sorted = self.kept.into_sorted_vec();
+        sorted.into_iter().map(|Reverse((.., seq))| seq)
+    }
 }
 
 /// A hit from [`PREVIEW_COLUMNS`] and the content.
@@ -160,7 +176,7 @@ fn by_scan(
     let mut select = snapshot.prepare_cached(&sql)?;
     let mut rows = select.query(values.as_slice())?;
     let mut items = Vec::new();
-    let (mut total, mut remaining) = (0, 0);
+    let (mut total, mut remaining) = (0, 0_usize);
     while let Some(row) = rows.next()? {
         total += 1;
         let note = read::preview(row)?;
@@ -175,5 +191,9 @@ fn by_scan(
         }
     }
     let all_seen = read::notes_of(&snapshot, owner)? <= u64::from(LITERAL_NOTES_MAX);
-    Ok(page(items, limit, remaining, all_seen.then_some(total)))
+    Ok(Found {
+        more: remaining > items.len(),
+        items,
+        total: all_seen.then_some(total),
+    })
 }

@@ -360,7 +360,7 @@ async fn lists_and_searches_use_the_indexes() {
         "{tagged}"
     );
 
-    let search = plan(find::index_sql(), 6).await.unwrap();
+    let search = plan(find::MATCHES.to_owned(), 2).await.unwrap();
     let (first, second) = search
         .split_once("SEARCH n USING INTEGER PRIMARY KEY")
         .unwrap();

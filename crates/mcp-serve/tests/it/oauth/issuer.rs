@@ -215,9 +215,12 @@ pub(super) struct Key {
     pub(super) public: Value,
 }
 
-static RSA: LazyLock<String> = LazyLock::new(|| {
+/// An RSA key in the form of PKCS #1, which stands in that of PKCS #8 behind a head that is always the
+/// same for keys of this size (RFC 5208 section 5).
+static RSA: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    const HEAD_BYTES: usize = 26;
     let pair = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048);
-    pair.unwrap().serialize_pem()
+    pair.unwrap().serialized_der()[HEAD_BYTES..].to_vec()
 });
 
 impl Key {
@@ -245,7 +248,7 @@ impl Key {
                 let public = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
                 return Self::with(id, algorithm, private, public);
             }
-            _ => EncodingKey::from_rsa_pem(RSA.as_bytes()).unwrap(),
+            _ => EncodingKey::from_rsa_der(&RSA),
         };
         let public = json!(Jwk::from_encoding_key(&private, algorithm).unwrap());
         Self::with(id, algorithm, private, public)

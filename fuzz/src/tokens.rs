@@ -40,7 +40,9 @@ pub fn tokens_file(data: &[u8]) {
     DESK.with(|desk| {
         fs::write(&desk.path, data).expect("a file");
         let scopes = Scopes::parse("notes:read notes:write");
-        match desk.runtime.block_on(TokensFile::open(&desk.path, scopes)) {
+        let opened = desk.runtime.block_on(TokensFile::open(&desk.path, scopes));
+        fs::remove_file(&desk.path).expect("the file");
+        match opened {
             Ok(_) => assert!(std::str::from_utf8(data).is_ok()),
             Err(error) => no_word_of(data, &error),
         }

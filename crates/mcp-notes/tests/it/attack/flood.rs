@@ -1,6 +1,7 @@
 //! Too many connections, and peers that never read, against the real binary.
 
 use std::{
+    io::ErrorKind,
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
@@ -57,7 +58,7 @@ async fn connect(to: SocketAddr, number: usize) -> TcpStream {
         .unwrap()
 }
 
-/// Asks on a connection and gives the head of the answer.
+/// Asks on a connection and gives the answer; nothing when it was just closed.
 async fn ask(stream: &mut TcpStream) -> String {
     let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
     // One that is refused may be closed before it has asked.
@@ -66,9 +67,14 @@ async fn ask(stream: &mut TcpStream) -> String {
     let mut read = 0;
     while !answer[..read].ends_with(b"}") {
         let more = timeout(PATIENCE, stream.read(&mut answer[read..]));
-        match more.await.expect("an answer").unwrap() {
-            0 => break,
-            more => read += more,
+        match more.await.expect("an answer or an end") {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            // The answer of one that is refused is lost when its question comes too late.
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                break;
+            }
         }
     }
     answer.truncate(read);
@@ -77,8 +83,11 @@ async fn ask(stream: &mut TcpStream) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_thousand_idle_connections_are_borne_or_refused_politely() {
-    // The test holds as many as the server lets in, and has other files open beside.
-    let cap = (files_max() / 4 * 3).min(15_000);
+    // The test holds as many as the server lets in; its neighbours in this process need files too.
+    let cap = match files_max() {
+        few @ ..4096 => few / 2,
+        many => (many / 4 * 3).min(15_000),
+    };
     let folder = tempdir().unwrap();
     let cap_text = cap.to_string();
     let vars = [
@@ -92,35 +101,45 @@ async fn twenty_thousand_idle_connections_are_borne_or_refused_politely() {
     let workers = (0..WORKERS).map(|_| {
         let (next, address) = (next.clone(), served.address);
         tokio::spawn(async move {
-            let (mut kept, mut refused) = (Vec::new(), 0);
+            let (mut kept, mut polite, mut bare) = (Vec::new(), 0, 0);
             loop {
                 let number = next.fetch_add(1, Relaxed);
                 if number >= CONNECTIONS {
-                    return (kept, refused);
+                    return (kept, polite, bare);
                 }
                 let mut stream = connect(address, number).await;
                 let answer = ask(&mut stream).await;
                 if answer.starts_with("HTTP/1.1 200 ") {
                     kept.push(stream);
+                } else if answer.is_empty() {
+                    bare += 1;
                 } else {
                     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer:?}");
                     assert!(answer.contains("retry-after: "), "{answer}");
                     assert!(answer.contains("too many open connections"), "{answer}");
-                    refused += 1;
+                    polite += 1;
                 }
             }
         })
     });
-    let (mut kept, mut refused) = (Vec::new(), 0);
+    let (mut kept, mut polite, mut bare) = (Vec::new(), 0, 0);
     for worker in workers.collect::<Vec<_>>() {
-        let (more_kept, more_refused) = worker.await.unwrap();
+        let (more_kept, more_polite, more_bare) = worker.await.unwrap();
         kept.extend(more_kept);
-        refused += more_refused;
+        polite += more_polite;
+        bare += more_bare;
     }
     let took = begun.elapsed();
+    let refused = polite + bare;
     assert_eq!((kept.len(), refused), (cap, CONNECTIONS - cap));
+    assert!(
+        polite * 100 >= refused * 95,
+        "{bare} of {refused} are told nothing"
+    );
     let each = (resident_kib(&served) - before) / cap;
-    println!("{cap} connections open, {refused} refused, in {took:?}; {each} KiB for each");
+    println!(
+        "{cap} connections open, {refused} refused, {bare} of them without a word, in {took:?}; {each} KiB for each"
+    );
     // Without optimisation; what counts is that there is no buffer of a megabyte among it.
     assert!(each < 160, "{each} KiB for an idle connection");
 

@@ -121,7 +121,11 @@ fn start_logs(loaded: &Loaded, output: Output) -> Result<Telemetry, Failure> {
 fn open_audit(config: &Config, output: Output, is_server: bool) -> Result<Audit, Failure> {
     let options = Options {
         is_server,
-        destination: config.audit_log(),
+        destination: if is_server {
+            config.audit_log()
+        } else {
+            config.audit_log_of_commands()
+        },
         reads: config.audit_reads,
         stdout_is_taken: output != Output::Stdout,
     };

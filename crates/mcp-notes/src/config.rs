@@ -253,6 +253,9 @@ impl Default for Config {
     }
 }
 
+/// The audit log where none is named.
+const AUDIT_FILE: &str = "data/audit.jsonl";
+
 impl Config {
     /// How log lines look: as set, otherwise what the profile asks for.
     pub fn log_format(&self) -> LogFormat {
@@ -269,8 +272,15 @@ impl Config {
             .clone()
             .unwrap_or_else(|| match self.auth_mode {
                 AuthMode::None => Destination::Off,
-                _ => Destination::File("data/audit.jsonl".into()),
+                _ => Destination::File(AUDIT_FILE.into()),
             })
+    }
+
+    /// Where commands that change who has access say so: as set, otherwise beside the notes. Unlike
+    /// requests they need no authentication to be somebody's deed.
+    pub fn audit_log_of_commands(&self) -> Destination {
+        let set = self.audit_log.clone();
+        set.unwrap_or_else(|| Destination::File(AUDIT_FILE.into()))
     }
 
     /// The web pages that may call: as set, otherwise those of this machine, and none in

@@ -11,5 +11,6 @@ pub mod operations;
 pub mod policy;
 pub mod rest;
 pub mod rules;
+pub mod span;
 pub mod web;
 pub mod wire;

@@ -4,6 +4,22 @@ use std::net::IpAddr;
 
 use crate::{auth::Principal, telemetry::RequestId};
 
+/// Why the edge refuses requests, beside what may be wrong with a credential.
+pub const REASONS: [&str; 12] = [
+    "auth_unavailable",
+    "batch",
+    "busy",
+    "cross_site",
+    "forwarded",
+    "host",
+    "origin",
+    "plain_http",
+    "rate",
+    "scope",
+    "session",
+    "stranger",
+];
+
 /// A request that was refused at the edge, before any handler saw it.
 #[derive(Debug, Clone, Copy)]
 pub struct Refused<'a> {
@@ -17,7 +33,7 @@ pub struct Refused<'a> {
     pub action: &'a str,
     /// The HTTP status of the answer.
     pub status: u16,
-    /// Why, in one word of a bounded set, such as `host`, `expired`, `scope` or `rate`.
+    /// Why: one word of [`REASONS`], or one for what is wrong with the credential, such as `expired`.
     pub reason: &'static str,
 }
 

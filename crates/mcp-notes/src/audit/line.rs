@@ -7,7 +7,7 @@ use mcp_serve::{auth::Principal, telemetry::RequestId};
 use notes::{NoteId, Timestamp};
 use serde::Serialize;
 
-use super::read::is_unfit;
+use super::read::{fit, is_unfit};
 use crate::{action::Action, rest};
 
 /// Every word that an operation on notes gives as its reason. The edge has words of its own.
@@ -207,7 +207,6 @@ fn bounded(text: &str) -> Cow<'_, str> {
     if text.len() <= CHARS_MAX && !text.contains(is_unfit) {
         return text.into();
     }
-    let fit = |c| if is_unfit(c) { '\u{fffd}' } else { c };
     text.chars().take(CHARS_MAX).map(fit).collect()
 }
 

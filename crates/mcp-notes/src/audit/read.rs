@@ -2,8 +2,10 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
+
+use crate::span;
 
 /// Longer lines are none of ours, in bytes.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
@@ -113,32 +115,18 @@ impl Filter {
     }
 }
 
-/// A time: RFC 3339, or how long before `now`, such as `90s`, `30m`, `12h` or `7d`.
+/// A time: RFC 3339, or how long before `now`, such as `90s`, `30m`, `12h`,
+/// `7d` or `2w`.
 pub fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let expected = || {
-        "expected a time such as 2026-01-31T12:00:00Z, or how long ago, such as 90s, 30m, 12h or 7d"
+        "expected a time such as 2026-01-31T12:00:00Z, or how long ago, such as 90s, 30m, 12h, 7d or 2w"
             .to_owned()
     };
     if let Ok(time) = text.parse() {
         return Ok(time);
     }
-    let unit = text.chars().last().ok_or_else(expected)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86_400,
-        _ => return Err(expected()),
-    };
-    let digits = text.strip_suffix(unit).unwrap_or_default();
-    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return Err(expected());
-    }
-    digits
-        .parse::<i64>()
-        .ok()
-        .and_then(|n| n.checked_mul(seconds))
-        .and_then(|n| now.checked_sub(SignedDuration::from_secs(n)).ok())
+    span::parse(text)
+        .and_then(|ago| now.checked_sub(ago).ok())
         .ok_or_else(expected)
 }
 
@@ -153,9 +141,12 @@ fn word(text: &str) -> Cow<'_, str> {
 
 /// `text` without characters that nobody sees or that do something to a terminal.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if is_unfit(c) { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(fit).collect()
+}
+
+/// `c`, or the replacement character where `c` is unfit.
+pub(super) fn fit(c: char) -> char {
+    if is_unfit(c) { '\u{fffd}' } else { c }
 }
 
 /// Whether `c` does something to a terminal or to the direction of text, or cannot be seen.
@@ -212,6 +203,7 @@ mod tests {
             ("30m", "2026-01-31T11:30:00Z"),
             ("12h", "2026-01-31T00:00:00Z"),
             ("7d", "2026-01-24T12:00:00Z"),
+            ("2w", "2026-01-17T12:00:00Z"),
             ("2026-01-01T00:00:00+01:00", "2025-12-31T23:00:00Z"),
         ] {
             assert_eq!(time(text, now), Ok(expected.parse().unwrap()), "{text}");
@@ -221,7 +213,7 @@ mod tests {
             "h",
             "1",
             "-1h",
-            "1w",
+            "1y",
             "1é",
             "99999999999999999999d",
             "999999999999999d",

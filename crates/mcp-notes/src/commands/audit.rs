@@ -10,8 +10,12 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::spawn_blocking,
+};
 
-use super::{Failure, complain};
+use super::{Failure, complain, runtime};
 use crate::{
     audit::{
         Destination,
@@ -51,7 +55,7 @@ pub(super) struct Args {
     /// Prints the lines as they are in the file.
     #[arg(long)]
     json: bool,
-    /// Goes on with what is written from now on.
+    /// Goes on with what is written from now on, until SIGINT, SIGTERM or SIGHUP.
     #[arg(long)]
     follow: bool,
 }
@@ -74,12 +78,38 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     if files.is_empty() {
         files.push(configured()?);
     }
-    let mut show = Show {
+    let show = Show {
         filter,
         json: args.json,
         unreadable: 0,
     };
-    let done = show.all(&files, args.follow);
+    if !args.follow {
+        return shown(show, &files, false);
+    }
+    let runtime = runtime()?;
+    let done = runtime.block_on(until_signalled(move || shown(show, &files, true)));
+    // What reads the file goes with the process.
+    runtime.shutdown_background();
+    done
+}
+
+/// Follows the log until a signal says that it is enough.
+async fn until_signalled(
+    follow: impl FnOnce() -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    tokio::select! {
+        done = spawn_blocking(follow) => done.map_err(Failure::failed)?,
+        _ = hangup.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+fn shown(mut show: Show, files: &[PathBuf], follow: bool) -> Result<(), Failure> {
+    let done = show.all(files, follow);
     if show.unreadable > 0 {
         complain(format_args!(
             "{} lines are no lines of an audit log",
@@ -99,7 +129,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 
 /// The file that the settings name.
 fn configured() -> Result<PathBuf, Failure> {
-    match Config::from_env()?.config.audit_log() {
+    match Config::from_env()?.config.audit_log_of_commands() {
         Destination::File(path) => Ok(path),
         Destination::Off | Destination::Stdout => Err(Failure::Failed(
             "AUDIT_LOG names no file here; name one with --file".into(),

@@ -29,14 +29,21 @@ pub(super) fn run() -> Result<(), Failure> {
 async fn serve(loaded: &Loaded) -> Result<(), Failure> {
     let config = &loaded.config;
     let audit = open_audit(config, Output::Stderr, true)?;
-    let app = App::open(config, audit).await.map_err(Failure::failed)?;
+    let app = App::open(config, audit.clone())
+        .await
+        .map_err(Failure::failed)?;
     let ended = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
     let signalled = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                // A client that has gone closes the pipe.
+                _ = hangup.recv() => audit.reopen(),
+            }
         }
     };
     let session = pipe::serve(

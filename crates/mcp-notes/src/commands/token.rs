@@ -19,7 +19,7 @@ use self::expiry::Expiry;
 use super::{Failure, complain, open_audit, print, runtime};
 use crate::{
     app::{SCOPES, open_store},
-    audit::{Entry, Face, Outcome},
+    audit::{Audit, Entry, Face, Outcome},
     config::{AuthMode, Config},
     rules::SHARED_OWNER,
 };
@@ -105,10 +105,18 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let done = async {
         match args.action {
             Action::Create(args) if args.file_line => create_line(&args),
-            Action::Create(args) => audited(&config, "token.create", create(&args, &config)).await,
+            Action::Create(args) => {
+                let mut deed = Deed::begin(&config, "token.create")?;
+                let done = create(&args, &config, &mut deed).await;
+                deed.end();
+                done
+            }
             Action::List { json } => list(json, &config).await,
             Action::Revoke { token } => {
-                audited(&config, "token.revoke", revoke(&token, &config)).await
+                let mut deed = Deed::begin(&config, "token.revoke")?;
+                let done = revoke(&token, &config, &mut deed).await;
+                deed.end();
+                done
             }
         }
     };
@@ -127,32 +135,48 @@ async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     open_store(config).await.map_err(Failure::failed)
 }
 
-/// Does `work`, which gives the id of its token, and takes it down in the audit log.
-async fn audited(
-    config: &Config,
+/// A change on its way into the audit log.
+struct Deed {
+    audit: Audit,
     action: &'static str,
-    work: impl Future<Output = Result<String, Failure>>,
-) -> Result<(), Failure> {
-    // Standard output carries the token.
-    let audit = open_audit(config, Output::Stderr, false)?;
-    let done = work.await;
-    let is_done = done.is_ok();
-    audit.record(&Entry {
-        token: done.as_ref().ok().cloned(),
-        outcome: if is_done {
-            Outcome::Ok
-        } else {
-            Outcome::Failed
-        },
-        reason: if is_done { "" } else { "other" },
-        ..Entry::new(Face::Cli, action)
-    });
-    audit.close();
-    done.map(drop)
+    is_told: bool,
 }
 
-/// Makes a token and gives its id.
-async fn create(args: &Create, config: &Config) -> Result<String, Failure> {
+impl Deed {
+    fn begin(config: &Config, action: &'static str) -> Result<Self, Failure> {
+        // Standard output carries the token.
+        let audit = open_audit(config, Output::Stderr, false)?;
+        Ok(Self {
+            audit,
+            action,
+            is_told: false,
+        })
+    }
+
+    /// The database has changed, whatever becomes of the command.
+    fn done(&mut self, token: &str) {
+        self.is_told = true;
+        self.audit.record(&Entry {
+            token: Some(token.to_owned()),
+            outcome: Outcome::Ok,
+            reason: "",
+            ..Entry::new(Face::Cli, self.action)
+        });
+    }
+
+    fn end(self) {
+        if !self.is_told {
+            self.audit.record(&Entry {
+                outcome: Outcome::Failed,
+                reason: "other",
+                ..Entry::new(Face::Cli, self.action)
+            });
+        }
+        self.audit.close();
+    }
+}
+
+async fn create(args: &Create, config: &Config, deed: &mut Deed) -> Result<(), Failure> {
     let store = open(config).await?;
     let token = new_token()?;
     let record = record(args)?;
@@ -160,6 +184,9 @@ async fn create(args: &Create, config: &Config) -> Result<String, Failure> {
         .add_token(record.clone(), *token.hash().as_bytes())
         .await
         .map_err(Failure::failed)?;
+    if added {
+        deed.done(&record.id);
+    }
     store.close().await.map_err(Failure::failed)?;
     if !added {
         return Err(Failure::Failed(format!(
@@ -179,8 +206,7 @@ async fn create(args: &Create, config: &Config) -> Result<String, Failure> {
         config.notes_store,
         record.id,
     ));
-    show(args, &token, &record, None)?;
-    Ok(record.id)
+    show(args, &token, &record, None)
 }
 
 fn create_line(args: &Create) -> Result<(), Failure> {
@@ -254,12 +280,14 @@ async fn list(as_json: bool, config: &Config) -> Result<(), Failure> {
     print(&table::text(&tokens))
 }
 
-/// Revokes a token and gives its id.
-async fn revoke(token: &str, config: &Config) -> Result<String, Failure> {
+async fn revoke(token: &str, config: &Config, deed: &mut Deed) -> Result<(), Failure> {
     let store = open(config).await?;
     let now = Timestamp::now();
     let revoked = store.revoke_token(token, now).await;
     let revoked = revoked.map_err(Failure::failed)?;
+    if let Some(record) = &revoked {
+        deed.done(&record.id);
+    }
     store.close().await.map_err(Failure::failed)?;
     match revoked {
         Some(record) => {
@@ -267,7 +295,7 @@ async fn revoke(token: &str, config: &Config) -> Result<String, Failure> {
                 "token {} ({}) is revoked; running servers refuse it within seconds",
                 record.name, record.id
             ));
-            Ok(record.id)
+            Ok(())
         }
         None => Err(Failure::Failed(format!(
             "there is no token with the id {token:?}, and none of that name that is not revoked; \

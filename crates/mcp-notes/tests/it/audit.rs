@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::tempdir;
 use tokio::time::sleep;
 
-use crate::process::{PATIENCE, Served, run, signal, stderr, stdout};
+use crate::process::{PATIENCE, Served, run, shell, signal, stderr, stdout};
 
 const PAGE: &str = include_str!("../../../../docs/audit.md");
 
@@ -165,6 +165,10 @@ fn the_documentation_has_every_reason() {
     let (list, _) = list.split_once(". `cut`").unwrap();
     let documented: Vec<_> = list.split('`').skip(1).step_by(2).collect();
     assert_eq!(documented, REASONS);
+    let (_, list) = PAGE.split_once("The edge has words of its own:").unwrap();
+    let (list, _) = list.split_once("; and").unwrap();
+    let documented: Vec<_> = list.split('`').skip(1).step_by(2).collect();
+    assert_eq!(documented, mcp_serve::audit::REASONS);
 }
 
 #[tokio::test]
@@ -240,6 +244,30 @@ async fn making_and_revoking_a_token_leave_a_line_without_the_token() {
     assert_eq!(found[0]["token"], found[2]["token"]);
     let text = fs::read_to_string(&path).unwrap();
     assert!(!text.contains(stdout(&made).trim()), "{text}");
+}
+
+#[tokio::test]
+async fn who_may_come_in_is_written_down_without_any_setting_and_whatever_is_printed() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("data/audit.jsonl");
+    // What nobody could read has been made all the same.
+    let script = "\"$0\" token create --name lost >/dev/full";
+    let made = shell(folder.path(), script, &[]).output().await.unwrap();
+    assert_eq!(made.status.code(), Some(1), "{}", stderr(&made));
+    run(folder.path(), &["token", "revoke", "lost"], &[]).await;
+    let found = lines(&path);
+    let briefs: Vec<_> = found.iter().map(brief).collect();
+    assert_eq!(briefs, ["cli token.create ok", "cli token.revoke ok"]);
+    assert!(found[0]["token"].is_string());
+    assert_eq!(found[0]["token"], found[1]["token"]);
+    let shown = run(folder.path(), &["audit", "--json"], &[]).await;
+    assert_eq!(stdout(&shown).lines().count(), 2, "{}", stderr(&shown));
+
+    let off = [("AUDIT_LOG", "off")];
+    let words = ["token", "create", "--name", "other"];
+    let made = run(folder.path(), &words, &off).await;
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    assert_eq!(lines(&path).len(), 2);
 }
 
 #[tokio::test]
@@ -341,6 +369,6 @@ async fn the_command_shows_what_is_asked_for_and_stands_a_cut_line() {
     assert_eq!(stdout(&none), "");
     let wrong = show(&["--since", "yesterday"]).await;
     assert_eq!(wrong.status.code(), Some(1));
-    let off = run(folder.path(), &["audit"], &[]).await;
+    let off = run(folder.path(), &["audit"], &[("AUDIT_LOG", "off")]).await;
     assert!(stderr(&off).contains("--file"), "{}", stderr(&off));
 }

@@ -128,11 +128,16 @@ impl Served {
     /// Waits until the log has a line whose message contains `words`.
     pub(crate) async fn says(&self, words: &str) {
         let begun = Instant::now();
-        let has = |line: &Value| line["msg"].as_str().is_some_and(|it| it.contains(words));
-        while !self.log.lock().unwrap().iter().any(has) {
+        while !self.has_said(words) {
             assert!(begun.elapsed() < PATIENCE, "the log never says {words:?}");
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Whether the log has such a line by now.
+    pub(crate) fn has_said(&self, words: &str) -> bool {
+        let has = |line: &Value| line["msg"].as_str().is_some_and(|it| it.contains(words));
+        self.log.lock().unwrap().iter().any(has)
     }
 
     /// The settings under which `healthcheck` finds this server.

@@ -1,13 +1,19 @@
 //! `mcp-notes stdio` with clients that send nonsense, leave early or are interrupted.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tempfile::tempdir;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::process::{PATIENCE, command, signal, stderr};
@@ -309,6 +315,30 @@ async fn calls_in_flight_are_answered_before_the_end() {
         .unwrap()
         .unwrap();
     assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn sighup_begins_the_audit_log_anew_and_ends_nothing() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let mut client = Assistant::start(folder.path(), &[("AUDIT_LOG", "audit.jsonl")]);
+    let list = json!({"name": "list_notes", "arguments": {}});
+    client.call(1, "tools/call", list.clone()).await;
+    let begun = Instant::now();
+    while !fs::read_to_string(&path).is_ok_and(|text| text.contains("list_notes")) {
+        assert!(begun.elapsed() < PATIENCE, "the first line does not come");
+        sleep(Duration::from_millis(20)).await;
+    }
+    fs::rename(&path, folder.path().join("audit.jsonl.1")).unwrap();
+    signal(&client.child, "HUP").await;
+    while !path.exists() {
+        assert!(begun.elapsed() < PATIENCE, "SIGHUP makes a new file");
+        sleep(Duration::from_millis(20)).await;
+    }
+    client.call(2, "tools/call", list).await;
+    client.leave().await;
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.matches("list_notes").count(), 1, "{text}");
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use jiff::SignedDuration;
 use notes::Timestamp;
 
+use crate::span;
+
 /// The longest time that can be asked for, in seconds: ten years.
 const SECONDS_MAX: i64 = 10 * 366 * 24 * 3600;
 
@@ -35,31 +37,15 @@ impl FromStr for Expiry {
         if text == "never" {
             return Ok(Self::Never);
         }
-        seconds(text)
-            .filter(|seconds| (1..=SECONDS_MAX).contains(seconds))
-            .map(|seconds| Self::After(SignedDuration::from_secs(seconds)))
+        span::parse(text)
+            .filter(|span| (1..=SECONDS_MAX).contains(&span.as_secs()))
+            .map(Self::After)
             .ok_or_else(|| {
                 "give a number and its unit (s, m for minutes, h, d or w), at most ten years, or \
                  never"
                     .into()
             })
     }
-}
-
-fn seconds(text: &str) -> Option<i64> {
-    let (unit_at, unit) = text.char_indices().next_back()?;
-    let unit = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 24 * 3600,
-        'w' => 7 * 24 * 3600,
-        _ => return None,
-    };
-    let digits = &text[..unit_at];
-    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-    let count: i64 = plain.then(|| digits.parse().ok()).flatten()?;
-    count.checked_mul(unit)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::process::{PATIENCE, command};
+use crate::process::{PATIENCE, command, signal};
 
 fn append(path: &Path, text: &str) {
     let mut options = OpenOptions::new();
@@ -59,6 +59,8 @@ async fn every_line_is_shown_once_though_the_file_is_rotated_and_emptied() {
     fs::write(&path, format!("{}\n", line("short"))).unwrap();
     assert_eq!(next(&mut shown).await, line("short"));
     assert!(child.try_wait().unwrap().is_none());
-    child.kill().await.unwrap();
+    signal(&child, "HUP").await;
+    let status = timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(0));
     assert_eq!(shown.next_line().await.unwrap(), None);
 }

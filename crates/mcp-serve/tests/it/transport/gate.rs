@@ -14,7 +14,7 @@ use http::request::Parts;
 use jiff::Timestamp;
 use mcp_serve::{
     Config,
-    audit::{Auditor, Refused},
+    audit::{Auditor, REASONS, Refused},
     auth::{AuthError, Authenticator, Identity, Principal, Scopes},
     limit::Class,
     policy::{Access, Demand, Operation, Policy},
@@ -116,6 +116,9 @@ impl Book {
 
 impl Auditor for Book {
     fn refused(&self, refused: &Refused<'_>) {
+        let is_known =
+            |reason| REASONS.contains(&reason) || ["missing", "unknown"].contains(&reason);
+        assert!(is_known(refused.reason), "{refused:?}");
         let who = refused.principal.map_or("-", Principal::key).to_owned();
         let entry = (
             who,

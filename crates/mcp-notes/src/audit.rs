@@ -18,7 +18,7 @@ use std::{
 
 use async_trait::async_trait;
 use mcp_serve::{
-    audit::{Auditor, Refused},
+    audit::{Auditor, Opened, Refused},
     health::Check,
 };
 use notes::Clock;
@@ -193,6 +193,18 @@ impl Auditor for Audit {
         if is_new {
             inner.writer.write(entry.to_line(now));
         }
+    }
+
+    fn opened(&self, opened: &Opened<'_>) {
+        self.record(&Entry {
+            request_id: Some(opened.request_id.clone()),
+            client: Some(opened.address),
+            principal: Some(opened.principal.clone()),
+            is_read: true,
+            outcome: Outcome::Ok,
+            reason: "",
+            ..Entry::new(Face::Mcp, "listen")
+        });
     }
 }
 

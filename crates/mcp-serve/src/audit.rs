@@ -1,4 +1,4 @@
-//! Who was refused what: the trail of security decisions that the edge takes.
+//! Who was refused what, and who listens: the trail of what the edge decides by itself.
 
 use std::net::IpAddr;
 
@@ -37,8 +37,23 @@ pub struct Refused<'a> {
     pub reason: &'static str,
 }
 
-/// Takes down what the edge refuses. It is called on the way of the request: it must not block.
+/// A stream of change notifications that was opened: by `subscriptions/listen`, or by a GET in a
+/// session. No handler hears of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Opened<'a> {
+    /// The request.
+    pub request_id: &'a RequestId,
+    /// Where it came from.
+    pub address: IpAddr,
+    /// Who made it.
+    pub principal: &'a Principal,
+}
+
+/// Takes down what the edge does. It is called on the way of the request: it must not block.
 pub trait Auditor: Send + Sync + 'static {
     /// A request was refused.
     fn refused(&self, refused: &Refused<'_>);
+
+    /// A stream was opened. By default nothing is taken down.
+    fn opened(&self, _opened: &Opened<'_>) {}
 }

@@ -37,14 +37,15 @@ impl Client {
             scheme: peer.scheme,
             host: None,
             certificate: peer.certificate,
-            is_hidden: false,
+            is_hidden: peer.is_hidden,
         }
     }
 
     /// The client of a request with `headers` that came from `peer`.
     ///
-    /// Only when `peer` is one of the `trusted` proxies do its headers count: `X-Forwarded-For`,
-    /// `X-Forwarded-Proto`, `X-Forwarded-Host`, and `Forwarded` (RFC 7239). The address is the first
+    /// Only when `peer` is one of the `trusted` proxies, and not hidden, do its headers count:
+    /// `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`, and `Forwarded` (RFC 7239). The
+    /// address is the first
     /// one, from the right, that is no trusted proxy's; an entry that names no address ends the
     /// search at the proxy that wrote it. Where both kinds of headers say something, they must say
     /// the same.
@@ -53,6 +54,9 @@ impl Client {
         headers: &HeaderMap,
         trusted: &TrustedProxies,
     ) -> Result<Self, ForwardedError> {
+        if peer.is_hidden {
+            return Ok(Self::behind(peer));
+        }
         let direct = Self::direct(peer);
         if !trusted.contains(direct.address) {
             return Ok(direct);
@@ -60,12 +64,13 @@ impl Client {
         let told = Told::by(headers, direct.address, trusted)?;
         // A proxy that does not say how it was asked was asked in the clear.
         let unsaid = told.hop.map_or(direct.scheme, |_| Scheme::Http);
+        let names_nobody = told.scheme.is_some() || told.host.is_some();
         Ok(Self {
             address: told.hop.map_or(direct.address, |hop| hop.address),
             scheme: told.scheme.unwrap_or(unsaid),
             host: told.host.map(|host| host.as_ref().into()),
             certificate: None,
-            is_hidden: told.hop.is_some_and(|hop| hop.hides_client),
+            is_hidden: told.hop.map_or(names_nobody, |hop| hop.hides_client),
         })
     }
 
@@ -98,6 +103,9 @@ pub struct Peer {
     pub scheme: Scheme,
     /// The SHA-256 thumbprint of the certificate that it proved to hold.
     pub certificate: Option<[u8; 32]>,
+    /// `address` is that of a proxy whose connection carries somebody else's requests and that does
+    /// not say whose: no header of theirs is its word.
+    pub is_hidden: bool,
 }
 
 /// How bytes travel.

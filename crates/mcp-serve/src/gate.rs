@@ -377,6 +377,11 @@ fn address(parts: &Parts) -> IpAddr {
     client.map_or(IpAddr::from([0, 0, 0, 0]), |client| client.address)
 }
 
+/// Whose stream of change notifications a response is. It stands in the response's extensions until
+/// the router has told the auditor.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamNote(pub(crate) Principal);
+
 /// What the edge wrote down of a request that it refused. It stands in the response's extensions
 /// until the router has told the auditor.
 #[derive(Debug, Clone)]

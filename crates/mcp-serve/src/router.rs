@@ -19,11 +19,11 @@
 //! is no HTTP or has far too large a head, and the server's of one connection too many.
 
 mod answer;
+mod asked;
 mod probe;
 
 use std::{
     borrow::Cow,
-    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
@@ -52,13 +52,16 @@ use tower::Service as _;
 use tracing::Instrument as _;
 
 pub(crate) use self::answer::Tracked;
-use self::answer::{Failure, Shape, error_response, json_response};
+use self::{
+    answer::{Failure, Shape, error_response, json_response},
+    asked::Asked,
+};
 use crate::{
-    audit::{Auditor, Refused},
+    audit::Auditor,
     auth::Principal,
     client::{Client, ForwardedError, Peer, Scheme, TrustedProxies},
     config::{AllowedHosts, AllowedOrigins, Config, Limits},
-    gate::{Gate, RefusalNote},
+    gate::Gate,
     guard::{self, Cors},
     health::{Health, LIVE_PATHS, READY_PATHS},
     lifecycle::Lifecycle,
@@ -86,13 +89,6 @@ pub(crate) struct Router<F> {
     auditor: Option<Arc<dyn Auditor>>,
     ids: RequestIds,
     draining: AtomicBool,
-}
-
-/// What a request asked for, as far as its head says, for the auditor.
-struct Asked {
-    request_id: RequestId,
-    address: IpAddr,
-    action: String,
 }
 
 /// Where a path leads.
@@ -197,7 +193,8 @@ where
             trace_id = trace.as_ref().map(TraceParent::trace_id),
         );
         parts.extensions.insert(request_id.clone());
-        let asked = self.auditor.is_some().then(|| Asked {
+        let asked = self.auditor.clone().map(|auditor| Asked {
+            auditor,
             request_id: request_id.clone(),
             address: client.address,
             action: format!("{} {}", parts.method, parts.uri.path()),
@@ -220,7 +217,7 @@ where
         };
 
         if let Some(asked) = asked {
-            self.audit(&mut response, &asked);
+            asked.tell(&mut response);
         }
         let headers = response.headers_mut();
         guard::seal(headers, &cors, hsts);
@@ -339,22 +336,6 @@ where
     async fn authenticate(&self, parts: &mut Parts) -> Result<Principal, Failure> {
         let asked = self.gate.authenticate(parts).await;
         asked.map_err(|refusal| Failure::at_gate(&refusal, None))
-    }
-
-    /// Tells the auditor of a request that was refused.
-    fn audit(&self, response: &mut Response<Body>, asked: &Asked) {
-        let note = response.extensions_mut().remove::<RefusalNote>();
-        let (Some(note), Some(auditor)) = (note, &self.auditor) else {
-            return;
-        };
-        auditor.refused(&Refused {
-            request_id: &asked.request_id,
-            address: asked.address,
-            principal: note.principal.as_ref(),
-            action: note.action.as_deref().unwrap_or(&asked.action),
-            status: response.status().as_u16(),
-            reason: note.reason,
-        });
     }
 
     fn check_limits(&self, parts: &Parts) -> Result<(), Failure> {

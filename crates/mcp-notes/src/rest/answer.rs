@@ -68,9 +68,18 @@ pub(crate) fn refuse(problem: &Problem) -> Response {
 
 /// The note that an answer shows, in the extensions of the answer.
 #[derive(Clone)]
-struct Shown {
+pub(super) struct Shown {
     id: String,
     version: u64,
+}
+
+impl Shown {
+    pub(super) fn of(note: &NoteView) -> Self {
+        Self {
+            id: note.id.clone(),
+            version: note.version,
+        }
+    }
 }
 
 /// Takes down what became of an operation.
@@ -101,15 +110,12 @@ pub(super) fn note(status: StatusCode, note: &NoteView, cache: &HeaderValue) -> 
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag::of_version(note.version));
     headers.insert(header::CACHE_CONTROL, cache.clone());
-    response.extensions_mut().insert(Shown {
-        id: note.id.clone(),
-        version: note.version,
-    });
+    response.extensions_mut().insert(Shown::of(note));
     response
 }
 
-/// A note as a page for people. Its entity tag is made of its bytes: they change with the program, too.
-pub(super) fn html(page: String, cache: &HeaderValue) -> Response {
+/// A note as the `page` for people that shows it. Its entity tag is made of its bytes: they change with the program, too.
+pub(super) fn html(page: String, shown: Shown, cache: &HeaderValue) -> Response {
     let tag = etag::of_bytes(&Sha256::digest(&page));
     let mut response = Response::new(Body::from(page));
     let headers = response.headers_mut();
@@ -118,6 +124,7 @@ pub(super) fn html(page: String, cache: &HeaderValue) -> Response {
     headers.insert(header::CONTENT_SECURITY_POLICY, web::note::policy());
     headers.insert(header::ETAG, tag);
     headers.insert(header::CACHE_CONTROL, cache.clone());
+    response.extensions_mut().insert(shown);
     response
 }
 

@@ -68,7 +68,8 @@ pub(super) async fn get(rest: Arc<Rest>, call: Call, _: Payload) -> Result<Respo
     condition(&call, &header::IF_NONE_MATCH)?;
     let note = operations::get(&rest.notes, &call.caller, call.id()).await?;
     let mut response = if accept::prefers_html(&call.headers) {
-        answer::html(page(rest.clone(), note).await?, &rest.cache_control)
+        let shown = answer::Shown::of(&note);
+        answer::html(page(rest.clone(), note).await?, shown, &rest.cache_control)
     } else {
         answer::note(StatusCode::OK, &note, &rest.cache_control)
     };

@@ -11,7 +11,7 @@ use std::{
 };
 
 use mcp_notes::audit::{REASONS, read::Record};
-use mcp_serve::test_util::{Modern, RawClient, RawResponse};
+use mcp_serve::test_util::{Legacy, Modern, RawClient, RawResponse};
 use serde_json::{Value, json};
 use tempfile::tempdir;
 use tokio::time::sleep;
@@ -105,7 +105,18 @@ async fn every_operation_leaves_a_line_whichever_face_it_comes_through() {
         "argument": { "name": "id", "value": "u" } });
     mcp.call("completion/complete", place).await.unwrap();
     mcp.call("resources/list", json!({})).await.unwrap();
+    let mut browser = RawClient::connect(served.address).await.unwrap();
+    let headers = [("accept", "text/html")];
+    let page = browser.request("GET", &one, &headers, b"").await.unwrap();
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
     rest(&served, "DELETE", &one, "").await;
+    let all = json!({ "notifications": { "resourcesListChanged": true } });
+    drop(mcp.open("subscriptions/listen", all).await.unwrap());
+    let session = Legacy::initialize(served.address, "2025-11-25").await;
+    drop(session.unwrap().open_get().await.unwrap());
     let (status, _) = served.stop().await;
     assert_eq!(status.code(), Some(0));
 
@@ -127,10 +138,13 @@ async fn every_operation_leaves_a_line_whichever_face_it_comes_through() {
             "mcp get_prompt ok",
             "mcp complete ok",
             "mcp list_resources ok",
+            "rest get_note ok 200 2",
             "rest delete_note ok 204",
+            "mcp listen ok",
+            "mcp listen ok",
         ]
     );
-    for at in [0, 1, 2, 5, 7, 8, 9, 10, 13] {
+    for at in [0, 1, 2, 5, 7, 8, 9, 10, 13, 14] {
         assert_eq!(found[at]["note"], made["id"], "{}", found[at]);
     }
     for line in &found {

@@ -8,6 +8,7 @@ mod discovery;
 mod fetch;
 mod introspection;
 mod keys;
+mod questions;
 mod source;
 mod token;
 
@@ -28,13 +29,13 @@ pub use self::{
 use self::{
     claims::Reason,
     fetch::Fetcher,
-    introspection::Introspector,
+    introspection::{Asker, Introspector},
     keys::Found,
     source::Source,
     token::{Rules, is_jwt},
 };
-use super::{AuthError, Authenticator, Identity, Principal, Scopes, bearer};
-use crate::{client::Client, health::Check};
+use super::{AuthError, Authenticator, Confirmation, Identity, Principal, Scopes, Suspect, bearer};
+use crate::{client::Client, health::Check, limit::Caller};
 
 /// The time since some moment that stays the same.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -192,34 +193,49 @@ impl OAuth {
         }
     }
 
-    async fn identify(&self, token: &str, parts: &Parts) -> Result<Identity, Failure> {
+    async fn identify(&self, token: &str, parts: &Parts) -> Result<Principal, Failure> {
         let client = parts.extensions.get::<Client>();
         let certificate = client.and_then(|client| client.certificate);
-        let (issuer, claims) = if is_jwt(token) {
-            let head = self.rules.read_head(token).map_err(Failure::Refused)?;
-            let source = self.source(&head.issuer)?;
-            let mut known = source.known().await.ok_or(Failure::Unavailable)?;
-            let key_id = head.key_id.as_deref();
-            if matches!(known.keys.find(key_id, head.algorithm), Found::Unknown) {
-                known = source.renewed().await.ok_or(Failure::Unavailable)?;
-            }
-            let claims = match known.keys.find(key_id, head.algorithm) {
-                Found::Key(key) => self.rules.check(token, &head, key),
-                Found::Unfit => Err("algorithm"),
-                // It may be a new key of an issuer that cannot be asked just now.
-                Found::Unknown if source.has_failed() => return Err(Failure::Unavailable),
-                Found::Unknown => Err("key"),
+        if !is_jwt(token) {
+            let asker = Asker {
+                network: client.map(|client| Caller::at(client.address)),
+                is_suspect: parts.extensions.get::<Suspect>().is_some(),
             };
-            let claims = Arc::new(claims.map_err(Failure::Refused)?);
-            (source.issuer(), claims)
-        } else {
-            let introspector = self.introspector.as_ref();
-            let introspector = introspector.ok_or(Failure::Refused("malformed"))?;
-            let source = self.source(introspector.issuer().as_str())?;
-            let claims = introspector.claims(token, source, &self.rules).await?;
-            (source.issuer(), claims)
+            let identity = self.look_up(token, asker, certificate).await?;
+            return Ok(Principal::of(identity).with_secret(token));
+        }
+        let head = self.rules.read_head(token).map_err(Failure::Refused)?;
+        let source = self.source(&head.issuer)?;
+        let mut known = source.known().await.ok_or(Failure::Unavailable)?;
+        let key_id = head.key_id.as_deref();
+        if matches!(known.keys.find(key_id, head.algorithm), Found::Unknown) {
+            known = source.renewed().await.ok_or(Failure::Unavailable)?;
+        }
+        let claims = match known.keys.find(key_id, head.algorithm) {
+            Found::Key(key) => self.rules.check(token, &head, key),
+            Found::Unfit => Err("algorithm"),
+            // It may be a new key of an issuer that cannot be asked just now.
+            Found::Unknown if source.has_failed() => return Err(Failure::Unavailable),
+            Found::Unknown => Err("key"),
         };
-        let identity = claims.identity(issuer.as_str(), certificate);
+        let claims = claims.map_err(Failure::Refused)?;
+        let identity = claims.identity(source.issuer().as_str(), certificate);
+        identity.map(Principal::of).map_err(Failure::Refused)
+    }
+
+    /// Whose an opaque token is.
+    async fn look_up(
+        &self,
+        token: &str,
+        asker: Asker,
+        certificate: Option<[u8; 32]>,
+    ) -> Result<Identity, Failure> {
+        let introspector = self.introspector.as_ref();
+        let introspector = introspector.ok_or(Failure::Refused("malformed"))?;
+        let issuer = introspector.issuer().as_str();
+        let source = self.source(issuer)?;
+        let claims = introspector.claims(token, asker, source, &self.rules);
+        let identity = claims.await?.identity(issuer, certificate);
         identity.map_err(Failure::Refused)
     }
 
@@ -286,9 +302,29 @@ impl Authenticator for OAuth {
             return Err(refused("missing", None));
         };
         match self.identify(token, parts).await {
-            Ok(identity) => Ok(Principal::of(identity)),
+            Ok(principal) => Ok(principal),
             Err(Failure::Refused(reason)) => Err(refused(reason, Some("invalid_token"))),
             Err(Failure::Unavailable) => Err(AuthError::Unavailable),
+        }
+    }
+
+    /// Asks the issuer of an opaque token again when its last answer has lapsed. What the token allows
+    /// must still be the same. While the issuer has no answer, a token that has not expired holds: an
+    /// outage ends no stream.
+    async fn is_current(&self, principal: &Principal) -> bool {
+        if principal.is_expired() {
+            return false;
+        }
+        let Some(token) = principal.secret() else {
+            return true;
+        };
+        let identity = principal.identity();
+        let certificate = identity.confirmation.as_ref();
+        let certificate = certificate.map(|Confirmation::Certificate(thumbprint)| *thumbprint);
+        match self.look_up(token, Asker::default(), certificate).await {
+            Ok(now) => now == *identity,
+            Err(Failure::Refused(_)) => false,
+            Err(Failure::Unavailable) => true,
         }
     }
 

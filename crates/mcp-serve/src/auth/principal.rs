@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 pub struct Principal {
     key: Arc<str>,
     identity: Arc<Identity>,
+    secret: Option<Arc<str>>,
 }
 
 /// What a credential says of the caller who holds it.
@@ -66,6 +67,7 @@ impl Principal {
         Self {
             key: Arc::from(ANONYMOUS),
             identity: Arc::default(),
+            secret: None,
         }
     }
 
@@ -95,7 +97,22 @@ impl Principal {
         Self {
             key: key.into(),
             identity: Arc::new(identity),
+            secret: None,
         }
+    }
+
+    /// The same caller with the credential itself, which must be asked about again while a stream is
+    /// open. It is kept in memory alone.
+    pub(crate) fn with_secret(self, secret: &str) -> Self {
+        Self {
+            secret: Some(secret.into()),
+            ..self
+        }
+    }
+
+    /// What [`Self::with_secret`] was given.
+    pub(crate) fn secret(&self) -> Option<&str> {
+        self.secret.as_deref()
     }
 
     /// What tells this caller from every other one: the same for all credentials of one caller, 1 to

@@ -12,7 +12,7 @@ use http::request::Parts;
 use jiff::Timestamp;
 
 use self::{cache::Cache, usage::Usage};
-use super::{AuthError, Authenticator, Identity, Principal, Scopes, bearer};
+use super::{AuthError, Authenticator, Identity, Principal, Scopes, Suspect, bearer};
 
 pub use self::{
     file::{Flaw, TokensFile, TokensFileError, line},
@@ -27,6 +27,9 @@ const KNOWN_MAX: usize = 10_000;
 
 /// How many tokens are remembered that are not valid.
 const REFUSED_MAX: usize = 1_000;
+
+/// How long a token that was valid is not taken for a made-up one.
+const PROVEN_LIFE: Duration = Duration::from_hours(1);
 
 /// What is kept of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +84,8 @@ pub struct Tokens {
     basic_scopes: Scopes,
     known: Cache<TokenHash, Principal>,
     refused: Cache<TokenHash, Refusal>,
+    /// Which tokens were valid not long ago.
+    proven: Cache<TokenHash, ()>,
     /// Which tokens hold, by their ids.
     holding: Cache<Box<str>, Option<TokenRecord>>,
     usage: Usage,
@@ -107,6 +112,10 @@ const REVOKED: Refusal = Refusal {
     reason: "revoked",
     description: "the token was revoked",
 };
+const SUSPECT: Refusal = Refusal {
+    reason: "suspect",
+    description: "too many tokens from this network were refused; try again later",
+};
 const EXPIRED: Refusal = Refusal {
     reason: "expired",
     description: "the token has expired",
@@ -124,6 +133,7 @@ impl Tokens {
             basic_scopes,
             known: Cache::new(ANSWER_LIFE, KNOWN_MAX),
             refused: Cache::new(ANSWER_LIFE, REFUSED_MAX),
+            proven: Cache::new(PROVEN_LIFE, KNOWN_MAX),
             holding: Cache::new(ANSWER_LIFE, KNOWN_MAX),
         }
     }
@@ -150,8 +160,9 @@ impl Tokens {
         }
     }
 
-    /// Who holds the token with this hash.
-    async fn holder(&self, hash: TokenHash) -> Result<Principal, AuthError> {
+    /// Who holds the token with this hash. Where the caller `is_suspect`, the source is not asked
+    /// about a token that nobody has seen to be valid.
+    async fn holder(&self, hash: TokenHash, is_suspect: bool) -> Result<Principal, AuthError> {
         if let Some(principal) = self.known.get(&hash) {
             if principal.is_expired() {
                 return Err(self.refusal(EXPIRED));
@@ -160,6 +171,9 @@ impl Tokens {
         }
         if let Some(refusal) = self.refused.get(&hash) {
             return Err(self.refusal(refusal));
+        }
+        if is_suspect && self.proven.get(&hash).is_none() {
+            return Err(self.refusal(SUSPECT));
         }
         // An answer is as old as its question.
         let asked = tokio::time::Instant::now();
@@ -176,6 +190,7 @@ impl Tokens {
                 self.usage.note(&record, now);
                 let principal = Principal::of(record.into_identity());
                 self.known.put(hash, principal.clone(), asked);
+                self.proven.put(hash, (), asked);
                 Ok(principal)
             }
             Err(refusal) => {
@@ -219,7 +234,10 @@ impl Authenticator for Tokens {
             });
         };
         match Token::parse(text) {
-            Some(token) => self.holder(token.hash()).await,
+            Some(token) => {
+                let is_suspect = parts.extensions.get::<Suspect>().is_some();
+                self.holder(token.hash(), is_suspect).await
+            }
             None => Err(self.refusal(DAMAGED)),
         }
     }

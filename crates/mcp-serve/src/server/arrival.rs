@@ -51,6 +51,7 @@ impl Arrivals {
             address,
             scheme: Scheme::Http,
             certificate: None,
+            is_hidden: false,
         };
         if self.proxies.contains(address.ip()) {
             let reading = timeout(limits.first_byte, proxy::read(&mut stream));
@@ -62,6 +63,7 @@ impl Arrivals {
                 }
             };
             peer.address = told.source.unwrap_or(address);
+            peer.is_hidden = told.source.is_none();
             peer.scheme = told.scheme.unwrap_or(peer.scheme);
         }
         let wire = |stream| Wire::new(stream, activity.clone());

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     auth::Principal,
     events::{Change, Received, Subscription},
-    gate::Gate,
+    gate::{Gate, StreamNote},
     session::{Session, SessionId, SessionStore},
 };
 
@@ -293,6 +293,7 @@ struct Tail {
 
 impl Tail {
     fn respond(self) -> Response<Body> {
+        let note = StreamNote(self.authority.principal.clone());
         let body = stream::unfold(Some(self), |tail| async {
             let mut tail = tail?;
             loop {
@@ -326,7 +327,9 @@ impl Tail {
                 }
             }
         });
-        stream_response(Body::from_stream(body))
+        let mut response = stream_response(Body::from_stream(body));
+        response.extensions_mut().insert(note);
+        response
     }
 
     fn end<T>(self) -> Option<(Result<Bytes, std::convert::Infallible>, Option<T>)> {

@@ -2,6 +2,7 @@
 //! taken, how keys are read, and how opaque tokens are looked up. Each attack has a test of its name.
 
 mod challenges;
+mod flood;
 mod introspection;
 mod issuer;
 mod keys;
@@ -23,6 +24,7 @@ use mcp_serve::{
         Principal, Scopes,
         oauth::{IssuerUrl, OAuth, ResourceUrl, Settings},
     },
+    limit::Budgets,
     test_util::{RawResponse, TestServer},
 };
 use serde_json::{Value, json};
@@ -57,6 +59,11 @@ fn settings(issuers: &[&str]) -> (Settings, Hands) {
 
 /// A server that tells who calls.
 async fn guarded(settings: Settings) -> TestServer {
+    guarded_by(settings, Budgets::default()).await
+}
+
+/// The same with these budgets.
+async fn guarded_by(settings: Settings, budgets: Budgets) -> TestServer {
     let who = |Extension(who): Extension<Principal>| async move {
         let identity = who.identity();
         let about = json!({
@@ -73,6 +80,7 @@ async fn guarded(settings: Settings) -> TestServer {
     };
     let config = Config {
         authenticator: Arc::new(OAuth::new(settings).unwrap()),
+        budgets,
         ..Config::default()
     };
     start(Router::new().route("/who", routing::get(who)), config).await

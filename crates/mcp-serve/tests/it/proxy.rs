@@ -27,7 +27,11 @@ async fn server(trusted: &str, set: impl FnOnce(&mut Config)) -> TestServer {
         ..Config::default()
     };
     set(&mut config);
-    start(Router::new().route("/who", routing::get(who)), config).await
+    let private = |Extension(client): Extension<Client>| async move {
+        format!("{} {}", client.address, client.is_private())
+    };
+    let routes = Router::new().route("/who", routing::get(who));
+    start(routes.route("/private", routing::get(private)), config).await
 }
 
 async fn trusting_server() -> TestServer {
@@ -78,6 +82,36 @@ async fn the_client_is_the_one_that_a_trusted_proxy_names() {
     let local = version_2(v2::Command::Local, pair("192.0.2.7:1", "192.0.2.8:2"));
     let local = local.build().unwrap();
     assert_eq!(who(&server, &local).await.unwrap(), "http 127.0.0.1");
+}
+
+/// What `/private` answers behind `header` to who writes the headers of a proxy itself.
+async fn private(server: &TestServer, header: &[u8]) -> String {
+    let forged = [
+        ("X-Forwarded-For", "192.0.2.1"),
+        ("X-Forwarded-Proto", "https"),
+    ];
+    let mut client = server.connect().await;
+    client.send(header).await.unwrap();
+    let answer = client.request("GET", "/private", &forged, b"").await;
+    answer.unwrap().text()
+}
+
+#[tokio::test]
+async fn where_the_proxy_names_nobody_the_client_cannot_name_itself() {
+    let server = trusting_server().await;
+    let local = version_2(v2::Command::Local, pair("192.0.2.7:1", "192.0.2.8:2"));
+    for header in [
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0".to_vec(),
+        local.build().unwrap(),
+    ] {
+        assert_eq!(private(&server, &header).await, "127.0.0.1 false");
+    }
+    // Of whom the proxy names, the headers count only if that is a proxy too.
+    let named = b"PROXY TCP4 198.51.100.7 198.51.100.1 56324 443\r\n";
+    assert_eq!(private(&server, named).await, "198.51.100.7 false");
+    let proxy = b"PROXY TCP4 127.0.0.9 198.51.100.1 56324 443\r\n";
+    assert_eq!(private(&server, proxy).await, "192.0.2.1 true");
 }
 
 #[tokio::test]

@@ -60,7 +60,8 @@ pub(super) const OAUTH: &[Setting] = &[
         name: "OAUTH_KEYS_STALE_SECONDS",
         group: Group::Auth,
         kind: "seconds",
-        about: "Known keys count for so long while their issuer cannot be reached.",
+        about: "Known keys count for so long since they were read while they cannot be read again; \
+                an issuer that can be reached is asked first.",
         set: |c, v| put(&mut c.oauth.keys_stale, value::seconds(v, 1)),
         show: |c| c.oauth.keys_stale.as_secs().to_string(),
         ..ROW

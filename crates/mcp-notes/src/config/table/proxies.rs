@@ -19,7 +19,9 @@ pub(super) const PROXIES: &[Setting] = &[
         group: Group::Proxies,
         kind: "off or on",
         about: "With on, every connection of a trusted proxy must begin with a header of the PROXY \
-                protocol, version 1 or 2, that names the client; from others none is taken.",
+                protocol, version 1 or 2, that names the client; from others none is taken. Forwarded \
+                and X-Forwarded-* then count only where the client so named is a trusted proxy too, \
+                and never where none is named.",
         set: |c, v| put(&mut c.proxy_protocol, value::on_or_off(v)),
         show: |c| if c.proxy_protocol { "on" } else { "off" }.into(),
         ..ROW

@@ -23,9 +23,11 @@ use super::{
     address::{AddressError, IssuerUrl},
     claims::{Claims, Reason},
     fetch::{self, Fetcher, Trouble},
+    questions::{Digest, Full, Questions},
     source::Source,
     token::Rules,
 };
+use crate::limit::Caller;
 
 /// How opaque tokens are looked up.
 #[derive(Clone)]
@@ -47,6 +49,9 @@ pub struct Introspection {
     pub cached_max: usize,
     /// How many questions may be open. Default 32.
     pub in_flight_max: usize,
+    /// How many different tokens one network may have questions open about, those that wait among
+    /// them. Default 8.
+    pub in_flight_per_network_max: usize,
 }
 
 impl Introspection {
@@ -61,6 +66,7 @@ impl Introspection {
             cache_refused: Duration::from_secs(10),
             cached_max: 10_000,
             in_flight_max: 32,
+            in_flight_per_network_max: 8,
         }
     }
 }
@@ -107,12 +113,22 @@ struct Answer {
 /// What was said of a token.
 type Said = Result<Arc<Claims>, Reason>;
 
+/// For whom an issuer is asked.
+#[derive(Default)]
+pub(super) struct Asker {
+    /// Where the token comes from; `None` for a stream that is open already.
+    pub(super) network: Option<Caller>,
+    /// That network sent so many tokens that were refused that nobody is asked about new ones.
+    pub(super) is_suspect: bool,
+}
+
 pub(super) struct Introspector {
     settings: Introspection,
     authorization: HeaderValue,
     fetcher: Fetcher,
     clock: Clock,
     slots: Semaphore,
+    questions: Arc<Questions<Result<Said, Failure>>>,
     failed: AtomicBool,
     accepted: Mutex<Remembered>,
     refused: Mutex<Remembered>,
@@ -120,15 +136,15 @@ pub(super) struct Introspector {
 
 /// Answers by the digest of the token, each with the time until which it counts.
 #[derive(Default)]
-struct Remembered(HashMap<[u8; 32], (Duration, Said)>);
+struct Remembered(HashMap<Digest, (Duration, Said)>);
 
 impl Remembered {
-    fn get(&self, digest: &[u8; 32], now: Duration) -> Option<Said> {
+    fn get(&self, digest: &Digest, now: Duration) -> Option<Said> {
         let (until, said) = self.0.get(digest)?;
         (now < *until).then(|| said.clone())
     }
 
-    fn put(&mut self, digest: [u8; 32], until: Duration, said: Said, now: Duration, max: usize) {
+    fn put(&mut self, digest: Digest, until: Duration, said: Said, now: Duration, max: usize) {
         if self.0.len() >= max {
             self.0.retain(|_, (until, _)| now < *until);
         }
@@ -151,6 +167,7 @@ impl Introspector {
         authorization.set_sensitive(true);
         Some(Self {
             slots: Semaphore::new(settings.in_flight_max),
+            questions: Arc::new(Questions::new(settings.in_flight_per_network_max)),
             failed: AtomicBool::new(false),
             settings,
             authorization,
@@ -170,10 +187,11 @@ impl Introspector {
         self.settings.endpoint.is_some()
     }
 
-    /// What `token` is good for, by an answer of `source` that is not too old.
+    /// What `token` is good for, by an answer of its issuer that is not too old, for `asker`.
     pub(super) async fn claims(
         &self,
         token: &str,
+        asker: Asker,
         source: &Source,
         rules: &Rules,
     ) -> Result<Arc<Claims>, Failure> {
@@ -181,20 +199,35 @@ impl Introspector {
         if let Some(said) = self.remembered(&digest) {
             return said.map_err(Failure::Refused);
         }
-        let slot = timeout(self.fetcher.deadline(), self.slots.acquire()).await;
-        let Ok(Ok(_slot)) = slot else {
-            return Err(Failure::Unavailable);
-        };
-        // Others may have asked while this one waited.
-        if let Some(said) = self.remembered(&digest) {
-            return said.map_err(Failure::Refused);
+        // What was good a while ago is not made up.
+        if asker.is_suspect && !self.was_accepted(&digest) {
+            return Err(Failure::Refused("suspect"));
         }
-        let said = self.ask(token, source, rules).await?;
-        self.remember(digest, &said);
-        said.map_err(Failure::Refused)
+        let question = self.questions.join(digest, asker.network);
+        let question = question.map_err(|Full| Failure::Unavailable)?;
+        let asking = question.answer.get_or_init(|| async {
+            let slot = timeout(self.fetcher.deadline(), self.slots.acquire()).await;
+            let Ok(Ok(_slot)) = slot else {
+                return Err(Failure::Unavailable);
+            };
+            // Others may have asked while this one waited.
+            if let Some(said) = self.remembered(&digest) {
+                return Ok(said);
+            }
+            let said = self.ask(token, source, rules).await?;
+            self.remember(digest, &said);
+            Ok(said)
+        });
+        asking.await.clone()?.map_err(Failure::Refused)
     }
 
-    fn remembered(&self, digest: &[u8; 32]) -> Option<Said> {
+    fn was_accepted(&self, digest: &Digest) -> bool {
+        let them = self.accepted.lock();
+        let them = them.unwrap_or_else(PoisonError::into_inner);
+        them.0.contains_key(digest)
+    }
+
+    fn remembered(&self, digest: &Digest) -> Option<Said> {
         let now = (self.clock)();
         let known = |them: &Mutex<Remembered>| {
             let them = them.lock().unwrap_or_else(PoisonError::into_inner);
@@ -203,7 +236,7 @@ impl Introspector {
         known(&self.accepted).or_else(|| known(&self.refused))
     }
 
-    fn remember(&self, digest: [u8; 32], said: &Said) {
+    fn remember(&self, digest: Digest, said: &Said) {
         let (them, time) = match said {
             Ok(claims) => (&self.accepted, self.settings.cache.min(remaining(claims))),
             Err(_) => (&self.refused, self.settings.cache_refused),

@@ -2,10 +2,7 @@
 //! issuer cannot be reached, and never asked for more often than the settings say.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -29,13 +26,17 @@ const KEYS_BYTES_MAX: usize = 512 << 10;
 const FRESH_MIN: Duration = Duration::from_mins(1);
 const FRESH_MAX: Duration = Duration::from_hours(1);
 
+/// Keys that are older than they should be count for so long while they are read again. So does the
+/// failure of an attempt: nobody waits for an issuer that was not there a moment ago.
+const GRACE: Duration = Duration::from_mins(1);
+
 /// When the keys of issuers are read.
 #[derive(Debug, Clone)]
 pub struct KeyTimes {
     /// Keys are read again after this time, unless the issuer asks for another one between one
     /// minute and one hour. Default 10 min.
     pub refresh: Duration,
-    /// Keys that cannot be read again count for so long. Default 24 h.
+    /// Keys that cannot be read again count for so long, from when they were read. Default 24 h.
     pub stale_max: Duration,
     /// A token with an unknown key makes the keys be read again, once within this time. Default 60 s.
     pub unknown_key: Duration,
@@ -77,7 +78,8 @@ struct Shared {
     /// Its tokens may all be opaque.
     keyless: bool,
     known: ArcSwapOption<Known>,
-    failed: AtomicBool,
+    /// When the last attempt came to nothing, if it did.
+    failed: Mutex<Option<Duration>>,
 }
 
 /// The one read that may be under way. It ends with the source.
@@ -112,7 +114,7 @@ impl Source {
             clock,
             keyless,
             known: ArcSwapOption::empty(),
-            failed: AtomicBool::new(false),
+            failed: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -153,13 +155,20 @@ impl Source {
         self.shared.known.load().is_some()
     }
 
-    /// What is known, at once where possible; `None` when the issuer cannot be asked.
+    /// What is known, at once where possible; `None` when the issuer cannot be asked. What is much
+    /// older than it should be counts only when the issuer has just failed to say anything newer.
     pub(super) async fn known(&self) -> Option<Arc<Known>> {
         if let Some(known) = self.usable() {
-            if known.fresh_until <= self.now() {
-                self.begin(Want::Fresh);
+            let now = self.now();
+            if now < known.fresh_until {
+                return Some(known);
             }
-            return Some(known);
+            let is_recent = |then: Duration| now < then.saturating_add(GRACE);
+            let failed = *self.shared.failed();
+            if is_recent(known.fresh_until) || failed.is_some_and(is_recent) {
+                self.begin(Want::Fresh);
+                return Some(known);
+            }
         }
         self.wait(Want::Fresh).await;
         self.usable()
@@ -174,7 +183,7 @@ impl Source {
 
     /// Whether the last attempt to ask the issuer came to nothing.
     pub(super) fn has_failed(&self) -> bool {
-        self.shared.failed.load(Ordering::Relaxed)
+        self.shared.failed().is_some()
     }
 
     fn now(&self) -> Duration {
@@ -230,17 +239,21 @@ impl Source {
 }
 
 impl Shared {
+    fn failed(&self) -> MutexGuard<'_, Option<Duration>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn refresh(&self) {
         let issuer = self.issuer.as_str();
         match self.read().await {
             Ok(known) => {
                 self.known.store(Some(Arc::new(known)));
-                if self.failed.swap(false, Ordering::Relaxed) {
+                if self.failed().take().is_some() {
                     tracing::info!(issuer, "an issuer answers again");
                 }
             }
             Err(error) => {
-                if self.failed.swap(true, Ordering::Relaxed) {
+                if self.failed().replace((self.clock)()).is_some() {
                     tracing::debug!(issuer, %error, "the keys of an issuer still cannot be read");
                 } else {
                     tracing::warn!(issuer, %error, "the keys of an issuer cannot be read");
@@ -255,7 +268,11 @@ impl Shared {
             Some(url) => {
                 let Fetched { document, max_age } =
                     self.fetcher.get::<Document>(url, KEYS_BYTES_MAX).await?;
-                (KeySet::read(document, &self.algorithms)?, max_age)
+                let keys = KeySet::read(document, &self.algorithms)?;
+                if keys.is_empty() && !self.keyless {
+                    return Err(Trouble::NoKeys);
+                }
+                (keys, max_age)
             }
             None if self.keyless => (KeySet::default(), None),
             None => return Err(Trouble::NoAddress("jwks_uri")),

@@ -81,6 +81,14 @@ async fn present(tokens: &Tokens, token: Option<&str>) -> Result<Principal, Auth
     tokens.authenticate(&parts).await
 }
 
+/// The same from a network that sent too many tokens that were refused.
+async fn present_from_suspect(tokens: &Tokens, token: &str) -> Result<Principal, AuthError> {
+    let request = Request::get("/mcp").header("authorization", format!("Bearer {token}"));
+    let (mut parts, ()) = request.body(()).unwrap().into_parts();
+    parts.extensions.insert(Suspect);
+    tokens.authenticate(&parts).await
+}
+
 fn refused(result: Result<Principal, AuthError>) -> (&'static str, String) {
     match result {
         Err(AuthError::Unauthenticated { reason, challenge }) => (reason, challenge),
@@ -128,6 +136,32 @@ async fn a_challenge_has_an_error_only_when_a_token_was_presented() {
         tokens.insufficient_scope(&parts, &Scopes::parse("a b")),
         "Bearer realm=\"notes\", error=\"insufficient_scope\", scope=\"a b\""
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_source_is_not_asked_for_a_network_that_made_up_too_many_tokens() {
+    let (shelf, tokens, token) = stage();
+    let asked = || shelf.questions.load(Ordering::Relaxed);
+    let (reason, _) = refused(present_from_suspect(&tokens, &token).await);
+    assert_eq!((reason, asked()), ("suspect", 0));
+    assert!(present(&tokens, Some(&token)).await.is_ok());
+    for _ in 0..20 {
+        let guess = Token::random().unwrap();
+        let answer = present_from_suspect(&tokens, guess.reveal()).await;
+        assert_eq!(refused(answer).0, "suspect");
+    }
+    assert_eq!(asked(), 1);
+    // A token that was valid is asked about again all the same.
+    advance(ANSWER_LIFE).await;
+    assert!(present_from_suspect(&tokens, &token).await.is_ok());
+    assert_eq!(asked(), 2);
+    shelf.change(|record| record.revoked_at = Some(Timestamp::now()));
+    advance(ANSWER_LIFE).await;
+    let (reason, _) = refused(present_from_suspect(&tokens, &token).await);
+    assert_eq!((reason, asked()), ("revoked", 3));
+    advance(PROVEN_LIFE).await;
+    let (reason, _) = refused(present_from_suspect(&tokens, &token).await);
+    assert_eq!((reason, asked()), ("suspect", 3));
 }
 
 #[tokio::test(start_paused = true)]

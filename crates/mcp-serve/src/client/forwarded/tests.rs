@@ -13,6 +13,7 @@ fn peer(address: &str) -> Peer {
         address: (address.parse::<IpAddr>().unwrap(), 50_000).into(),
         scheme: Scheme::Http,
         certificate: Some([7; 32]),
+        is_hidden: false,
     }
 }
 
@@ -322,12 +323,37 @@ fn who_is_hidden_on_loopback_is_not_private() {
     assert!(of(&[("x-forwarded-for", "127.0.0.1")]));
     assert!(!of(&[("x-forwarded-for", "unknown")]));
     assert!(!of(&[("x-forwarded-for", "192.0.2.1")]));
+    // It asks for somebody, though it does not say for whom.
+    assert!(!of(&[("x-forwarded-proto", "http")]));
+    assert!(!of(&[("x-forwarded-host", "notes.example.com")]));
+    assert!(of(&[("x-forwarded-proto", "https")]));
     assert!(!Client::behind(&peer("127.0.0.1")).is_private());
     let secure = [
         ("x-forwarded-for", "192.0.2.1"),
         ("x-forwarded-proto", "https"),
     ];
     assert!(of(&secure));
+}
+
+#[test]
+fn behind_a_connection_for_nobody_in_particular_headers_are_the_clients_own() {
+    let trusted = TrustedProxies::parse("127.0.0.1").unwrap();
+    let unnamed = Peer {
+        is_hidden: true,
+        ..peer("127.0.0.1")
+    };
+    for fields in [
+        &[][..],
+        &[("x-forwarded-for", "127.0.0.1")],
+        &[("x-forwarded-proto", "https")],
+        &[("forwarded", "for=192.0.2.1;proto=https;host=evil.example")],
+        &[("forwarded", "malformed")],
+    ] {
+        let found = Client::of(&unnamed, &headers(fields), &trusted).unwrap();
+        assert_eq!(found, Client::behind(&unnamed), "{fields:?}");
+        assert!(!found.is_private());
+    }
+    assert!(!Client::direct(&unnamed).is_private());
 }
 
 /// Anything that a header can hold.

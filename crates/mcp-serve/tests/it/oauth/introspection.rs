@@ -16,7 +16,7 @@ use super::{
 
 const SECRET: &str = "p:ss wörd";
 
-fn asking(issuer: &Issuer) -> (Settings, Hands) {
+pub(super) fn asking(issuer: &Issuer) -> (Settings, Hands) {
     let (mut settings, hands) = settings(&[&issuer.url()]);
     let url = IssuerUrl::parse(&issuer.url()).unwrap();
     let asked = Introspection::new(url, "notes".to_owned(), SECRET.to_owned());
@@ -25,7 +25,7 @@ fn asking(issuer: &Issuer) -> (Settings, Hands) {
 }
 
 /// What the issuer says of a token from now on.
-fn say(issuer: &Issuer, token: &str, changes: Value) {
+pub(super) fn say(issuer: &Issuer, token: &str, changes: Value) {
     let said = with(issuer.claims(), json!({ "active": true }));
     let said = with(said, changes);
     let mut book = issuer.book.lock().unwrap();
@@ -194,9 +194,13 @@ async fn the_endpoint_may_be_given() {
 #[tokio::test]
 async fn an_issuer_of_opaque_tokens_needs_no_keys() {
     let issuer = Issuer::start().await;
+    say(&issuer, "good", json!({}));
+    issuer.publish(&[]);
+    let server = guarded(asking(&issuer).0).await;
+    taken(&server, "good").await;
+    refused(&server, &issuer.token(json!({}))).await;
     let path = "/.well-known/oauth-authorization-server";
     issuer.set(path, with(issuer.metadata(), json!({ "jwks_uri": null })));
-    say(&issuer, "good", json!({}));
     let server = guarded(asking(&issuer).0).await;
     taken(&server, "good").await;
     refused(&server, &issuer.token(json!({}))).await;

@@ -28,7 +28,7 @@ async fn keys_are_read_once_and_again_when_they_are_old() {
     hands.forward(9 * MINUTE);
     taken(&server, &token).await;
     assert_eq!(issuer.count("/jwks"), 1);
-    hands.forward(2 * MINUTE);
+    hands.forward(2 * MINUTE - 1);
     // This one does not wait for the keys; the new ones come in the background.
     taken(&server, &token).await;
     let second = Key::elliptic("second");
@@ -166,6 +166,23 @@ async fn known_keys_count_while_the_issuer_is_down_but_not_for_ever() {
     unavailable(&server, &token).await;
     hands.forward(5);
     taken(&server, &token).await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_gone_counts_no_longer_when_nobody_came_in_between() {
+    let issuer = Issuer::start().await;
+    let (settings, hands) = settings(&[&issuer.url()]);
+    let server = guarded(settings).await;
+    let token = issuer.token(json!({}));
+    taken(&server, &token).await;
+    // The issuer was away for a moment, which is no excuse an hour later.
+    hands.forward(12 * MINUTE);
+    issuer.fail(Some(StatusCode::BAD_GATEWAY));
+    taken(&server, &token).await;
+    issuer.fail(None);
+    issuer.publish(&[&Key::elliptic("second")]);
+    hands.forward(HOUR);
+    refused(&server, &token).await;
 }
 
 #[tokio::test]

@@ -378,6 +378,7 @@ async fn ask_with(oauth: &OAuth, token: &str, certificate: Option<[u8; 32]>) -> 
         address: ([127, 0, 0, 1], 1).into(),
         scheme: Scheme::Https,
         certificate,
+        is_hidden: false,
     });
     let request = Request::get("/mcp").header("authorization", format!("Bearer {token}"));
     let (mut parts, ()) = request.body(()).unwrap().into_parts();

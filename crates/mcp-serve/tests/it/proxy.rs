@@ -23,6 +23,7 @@ async fn server(trusted: &str, set: impl FnOnce(&mut Config)) -> TestServer {
     };
     let mut config = Config {
         proxy_protocol: true,
+        anonymous_from_anywhere: true,
         trusted_proxies: TrustedProxies::parse(trusted).unwrap(),
         ..Config::default()
     };

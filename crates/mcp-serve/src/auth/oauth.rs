@@ -309,8 +309,8 @@ impl Authenticator for OAuth {
     }
 
     /// Asks the issuer of an opaque token again when its last answer has lapsed. What the token allows
-    /// must still be the same. While the issuer has no answer, a token that has not expired holds: an
-    /// outage ends no stream.
+    /// must still be the same; its end may move. While the issuer has no answer, a token that has not
+    /// expired holds: an outage ends no stream.
     async fn is_current(&self, principal: &Principal) -> bool {
         if principal.is_expired() {
             return false;
@@ -322,7 +322,10 @@ impl Authenticator for OAuth {
         let certificate = identity.confirmation.as_ref();
         let certificate = certificate.map(|Confirmation::Certificate(thumbprint)| *thumbprint);
         match self.look_up(token, Asker::default(), certificate).await {
-            Ok(now) => now == *identity,
+            Ok(now) => {
+                let expires_at = identity.expires_at;
+                *identity == Identity { expires_at, ..now }
+            }
             Err(Failure::Refused(_)) => false,
             Err(Failure::Unavailable) => true,
         }

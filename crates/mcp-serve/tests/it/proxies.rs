@@ -32,6 +32,7 @@ fn routes() -> Router {
 fn believing(list: &str) -> Config {
     Config {
         trusted_proxies: TrustedProxies::parse(list).unwrap(),
+        anonymous_from_anywhere: true,
         allowed_hosts: AllowedHosts::parse("localhost,127.0.0.1,notes.example.com").unwrap(),
         ..Config::default()
     }

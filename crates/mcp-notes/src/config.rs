@@ -3,8 +3,10 @@
 //! A setting is a row of [`SETTINGS`] and a field of [`Config`]; its documentation is generated
 //! from the row.
 
+mod names;
 mod oauth;
 mod rates;
+mod reach;
 mod read;
 mod report;
 mod secret;
@@ -37,6 +39,10 @@ pub use table::{Group, SETTINGS, Setting};
 
 /// Every setting of the server, parsed and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own, and no state of another"
+)]
 pub struct Config {
     /// What kind of place this is; production asks for more and logs for machines.
     pub profile: Profile,
@@ -56,6 +62,8 @@ pub struct Config {
     pub allowed_origins: Option<Origins>,
     /// How callers prove who they are.
     pub auth_mode: AuthMode,
+    /// Whether callers that nobody asks who they are may come through a proxy.
+    pub allow_anonymous: bool,
     /// The file that lists the tokens; `None` when they are kept beside the notes.
     pub tokens_file: Option<PathBuf>,
     /// The proxies that are believed when they say for whom they ask.
@@ -219,6 +227,7 @@ impl Default for Config {
             allowed_hosts: AllowedHosts::loopback(),
             allowed_origins: None,
             auth_mode: AuthMode::None,
+            allow_anonymous: false,
             tokens_file: None,
             trusted_proxies: TrustedProxies::none(),
             proxy_protocol: false,
@@ -265,8 +274,8 @@ impl Config {
         })
     }
 
-    /// Where the audit log goes: as set, otherwise beside the notes, and nowhere when nobody is
-    /// asked who they are.
+    /// Where the audit log goes: as set, otherwise into the folder `data` where the server runs, and
+    /// nowhere when nobody is asked who they are.
     pub fn audit_log(&self) -> Destination {
         self.audit_log
             .clone()

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use mcp_serve::auth::oauth::{Algorithm, EndpointUrl, IssuerUrl, ResourceUrl};
 
-use super::{AuthMode, Config, Mistake, Secret, value::Expected};
+use super::{AuthMode, Config, Mistake, Origin, Secret, read::Origins, value::Expected};
 
 /// Whose access tokens are taken, and which of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,7 +140,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What `AUTH_MODE=oauth` needs, and what only it reads.
-pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
+pub(super) fn mistakes(config: &Config, origins: &Origins) -> Vec<Mistake> {
     let oauth = &config.oauth;
     let mistake = |setting: &str, expected: String| Mistake {
         setting: setting.into(),
@@ -149,15 +149,11 @@ pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
     };
     if config.auth_mode != AuthMode::OAuth {
         let mode = config.auth_mode.as_str();
-        let unused = [
-            ("OAUTH_ISSUERS", !oauth.issuers.is_empty()),
-            ("OAUTH_AUDIENCE", !oauth.audiences.is_empty()),
-            ("OAUTH_CA_PATH", oauth.ca_path.is_some()),
-            ("OAUTH_INTROSPECTION_CLIENT_ID", oauth.client_id.is_some()),
-        ];
-        return unused
-            .into_iter()
-            .filter(|(_, is_set)| *is_set)
+        let set = origins
+            .iter()
+            .filter(|(_, origin)| **origin != Origin::Default);
+        return set
+            .filter(|(name, _)| name.starts_with("OAUTH_"))
             .map(|(name, _)| {
                 let why = format!(
                     "AUTH_MODE=oauth, because with AUTH_MODE={mode} no token of an issuer is taken"

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    AuthMode, ClientAuth, Config, Profile, PublicUrl, Rates, oauth, secret,
+    AuthMode, ClientAuth, Config, Profile, PublicUrl, Rates, names, oauth, reach, secret,
     table::{Setting, rows},
     value::Word as _,
 };
@@ -17,13 +17,16 @@ use super::{
 /// The variables a configuration is read from.
 pub type Vars = BTreeMap<String, OsString>;
 
+/// Where the value of each setting came from, by its name.
+pub(super) type Origins = BTreeMap<&'static str, Origin>;
+
 /// A configuration and how it came about.
 #[derive(Debug)]
 pub struct Loaded {
     /// The settings.
     pub config: Config,
     /// Where the value of each setting came from, by its name.
-    pub origins: BTreeMap<&'static str, Origin>,
+    pub origins: Origins,
     /// What is odd but no mistake.
     pub warnings: Vec<String>,
 }
@@ -105,8 +108,9 @@ impl Config {
         let mut reader = Reader {
             vars,
             mistakes: Vec::new(),
-            warnings: unknown(vars),
+            warnings: Vec::new(),
         };
+        names::check(vars, &mut reader.mistakes, &mut reader.warnings);
         let mut config = Self::default();
         let mut origins = BTreeMap::new();
         for row in rows() {
@@ -114,7 +118,7 @@ impl Config {
             origins.insert(row.name, origin);
         }
         reader.refuse_what_comes_later();
-        reader.check_together(&mut config);
+        reader.check_together(&mut config, &origins);
         if !reader.mistakes.is_empty() {
             return Err(ConfigError {
                 mistakes: reader.mistakes,
@@ -222,16 +226,8 @@ impl Reader<'_> {
     }
 
     /// What one setting asks of another.
-    fn check_together(&mut self, config: &mut Config) {
-        if config.auth_mode == AuthMode::None && !config.host.is_loopback() {
-            self.mistake(
-                "HOST",
-                Some(config.host.to_string()),
-                "a loopback address such as 127.0.0.1, because AUTH_MODE=none lets everybody in; \
-                 set AUTH_MODE=token or AUTH_MODE=oauth, or keep loopback"
-                    .into(),
-            );
-        }
+    fn check_together(&mut self, config: &mut Config, origins: &Origins) {
+        self.mistakes.extend(reach::mistakes(config));
         self.check_plain_http(config);
         if config.auth_mode != AuthMode::Token && config.tokens_file.is_some() {
             self.mistake(
@@ -277,7 +273,7 @@ impl Reader<'_> {
         {
             config.allowed_hosts = hosts;
         }
-        self.mistakes.extend(oauth::mistakes(config));
+        self.mistakes.extend(oauth::mistakes(config, origins));
         if config.session_lifetime < config.session_ttl {
             self.mistake(
                 "SESSION_LIFETIME",
@@ -394,52 +390,3 @@ pub(super) const LATER: &[(&str, &str)] = &[
     ("MONGO_URI", "MongoDB store"),
     ("REDIS_HOST", "Redis"),
 ];
-
-/// A warning for every variable that looks like a setting and is none.
-fn unknown(vars: &Vars) -> Vec<String> {
-    let ours = |name: &str| name.starts_with("NOTES_") || name.starts_with("MCP_");
-    vars.keys()
-        .filter(|name| ours(name) && !is_known(name))
-        .map(|name| match nearest(name) {
-            Some(known) => format!("{name} is not a setting; did you mean {known}?"),
-            None => format!("{name} is not a setting"),
-        })
-        .collect()
-}
-
-fn is_known(name: &str) -> bool {
-    rows().any(|row| {
-        row.aliases.iter().chain([&row.name]).any(|known| {
-            name == *known || (row.secret && name.strip_suffix("_FILE") == Some(known))
-        })
-    })
-}
-
-/// The setting whose name is closest to `name`, with or without its prefix. A name of which more
-/// than a third would have to change is not meant.
-fn nearest(name: &str) -> Option<&'static str> {
-    let bare = name.split_once('_').map_or(name, |(_, rest)| rest);
-    let (changes, known) = rows()
-        .map(|row| {
-            let changes = distance(name, row.name).min(distance(bare, row.name));
-            (changes, row.name)
-        })
-        .min()?;
-    (changes * 3 <= known.len()).then_some(known)
-}
-
-/// How many letters must be added, removed or replaced to make `a` into `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}

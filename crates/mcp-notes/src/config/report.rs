@@ -45,8 +45,9 @@ Settings are environment variables. This page is generated from the table in
 - `mcp-notes config` prints the value of every setting and where it came from.
 - A setting marked (secret) may hold a password. It is masked wherever it is shown, and the variable
   with `_FILE` at the end of the name may give the path of a file that holds the value.
-- A variable that begins with `NOTES_` or `MCP_` and is not listed here is reported when the server
-  starts.
+- A variable whose name is nearly one of these stops the start and is told which one may be meant.
+  Others that begin with `NOTES_` or `MCP_` are reported when the server starts; those that Kubernetes
+  makes for its services, such as `NOTES_SERVICE_HOST`, mean nothing.
 ";
 
 /// What becomes of variables that other deployments of a notes server set.

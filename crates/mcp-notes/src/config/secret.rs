@@ -63,6 +63,7 @@ pub(super) fn read_file(path: &Path) -> Result<(String, Option<String>), Expecte
     if about.is_dir() {
         return Err("a file, and this is a directory".into());
     }
+    let exposure = exposure(path, &about)?;
     let mut bytes = Vec::new();
     let limit = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX) + 1;
     file.by_ref()
@@ -79,18 +80,27 @@ pub(super) fn read_file(path: &Path) -> Result<(String, Option<String>), Expecte
     if text.trim().is_empty() {
         return Err("a file that is not empty".into());
     }
-    Ok((text.to_owned(), exposure(path, &about)))
+    Ok((text.to_owned(), exposure))
 }
 
-/// A warning when everybody on the machine can read or write the file.
-fn exposure(path: &Path, about: &fs::Metadata) -> Option<String> {
+/// A warning when everybody on the machine can read the file, which an operator may have to live
+/// with. What everybody can write is nobody's secret.
+fn exposure(path: &Path, about: &fs::Metadata) -> Result<Option<String>, Expected> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = about.permissions().mode() & 0o777;
-    let open = about.is_file() && mode & 0o006 != 0;
-    open.then(|| {
-        let path = path.display();
-        format!("{path} holds a secret and everybody on this machine can reach it (mode {mode:o})")
-    })
+    if !about.is_file() || mode & 0o006 == 0 {
+        return Ok(None);
+    }
+    if mode & 0o002 != 0 {
+        return Err(format!(
+            "a file that not everybody on this machine can write (mode {mode:o}); take that \
+             permission away (chmod o-w), and replace what is in it"
+        ));
+    }
+    let path = path.display();
+    Ok(Some(format!(
+        "{path} holds a secret and everybody on this machine can read it (mode {mode:o})"
+    )))
 }
 
 /// `text` with what may be a password masked: that of a URL, and the values of its query that sound

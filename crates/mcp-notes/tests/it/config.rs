@@ -1,5 +1,8 @@
 //! Settings: what each takes, what it refuses, and that a mistake never hides another.
 
+mod names;
+mod reach;
+
 use std::{
     ffi::OsString,
     fs::{self, Permissions},
@@ -29,6 +32,13 @@ fn mistakes(pairs: &[(&str, &str)]) -> Vec<Mistake> {
         .mistakes
 }
 
+/// What `AUTH_MODE=oauth` needs.
+const OAUTH: [(&str, &str); 3] = [
+    ("AUTH_MODE", "oauth"),
+    ("OAUTH_ISSUERS", "https://login.example.com"),
+    ("PUBLIC_URL", "https://notes.example.com"),
+];
+
 fn rows() -> impl Iterator<Item = &'static Setting> {
     SETTINGS.iter().copied().flatten()
 }
@@ -57,8 +67,11 @@ fn the_documented_default_of_every_setting_is_a_value_it_takes() {
         if text.is_empty() || in_words {
             continue;
         }
-        let loaded = load(&[(row.name, &text)]);
-        assert_eq!(loaded.config, Config::default(), "{}", row.name);
+        // What is for one way to authenticate is a mistake beside another.
+        let is_oauth = row.name.starts_with("OAUTH_");
+        let mode: &[_] = if is_oauth { &OAUTH } else { &[] };
+        let loaded = load(&[mode, &[(row.name, &text)]].concat());
+        assert_eq!(loaded.config, load(mode).config, "{}", row.name);
         assert_eq!(loaded.origins[row.name], Origin::Variable(row.name.into()));
     }
 }
@@ -154,7 +167,8 @@ fn every_setting_takes_effect() {
         assert_eq!(shown, expected, "{name}");
         assert_ne!(shown, row.shown(&other.config), "{name}");
     }
-    for row in rows().filter(|row| !row.name.starts_with("OAUTH_")) {
+    let elsewhere = |row: &Setting| row.name.starts_with("OAUTH_") || row.name == "ALLOW_ANONYMOUS";
+    for row in rows().filter(|row| !elsewhere(row)) {
         let value = given.iter().find(|(name, _)| *name == row.name);
         let (_, value) = value.unwrap_or_else(|| panic!("{} has no other value here", row.name));
         let shown = row.shown(&loaded.config);
@@ -298,6 +312,7 @@ fn production_wants_hosts_and_logs_json() {
     assert_eq!(found[0].setting, "ALLOWED_HOSTS");
     let config = load(&[
         ("NODE_ENV", "production"),
+        ("AUTH_MODE", "token"),
         ("ALLOWED_HOSTS", "a.example.com"),
     ])
     .config;
@@ -306,6 +321,7 @@ fn production_wants_hosts_and_logs_json() {
     assert_eq!(config.allowed_hosts.to_string(), "a.example.com");
     let pretty = load(&[
         ("NODE_ENV", "production"),
+        ("AUTH_MODE", "token"),
         ("MCP_ALLOWED_HOSTS", "a.example.com"),
         ("LOG_FORMAT", "pretty"),
     ]);
@@ -322,7 +338,13 @@ fn two_names_of_one_setting_must_agree() {
 
 #[test]
 fn the_server_hostname_is_an_allowed_host() {
-    let hosts = |pairs| load(pairs).config.allowed_hosts.to_string();
+    let token = ("AUTH_MODE", "token");
+    let hosts = |pairs: &[_]| {
+        load(&[&[token], pairs].concat())
+            .config
+            .allowed_hosts
+            .to_string()
+    };
     assert_eq!(hosts(&[]), "localhost,127.0.0.1,[::1]");
     assert_eq!(
         hosts(&[("SERVER_HOSTNAME", "Notes.Example.com")]),
@@ -339,7 +361,12 @@ fn the_server_hostname_is_an_allowed_host() {
 
 #[test]
 fn the_address_listened_on_is_an_allowed_host_unless_hosts_are_set() {
-    let hosts = |pairs: &[(&str, &str)]| load(pairs).config.allowed_hosts.to_string();
+    let hosts = |pairs: &[(&str, &str)]| {
+        load(&[&[("AUTH_MODE", "token")], pairs].concat())
+            .config
+            .allowed_hosts
+            .to_string()
+    };
     for listed in ["127.0.0.1", "::1", "localhost"] {
         assert_eq!(hosts(&[("HOST", listed)]), "localhost,127.0.0.1,[::1]");
     }
@@ -351,25 +378,6 @@ fn the_address_listened_on_is_an_allowed_host_unless_hosts_are_set() {
         hosts(&[("HOST", "127.0.0.2"), ("ALLOWED_HOSTS", "a.example.com")]),
         "a.example.com"
     );
-}
-
-#[test]
-fn without_authentication_only_loopback_is_served() {
-    for host in ["0.0.0.0", "::", "192.168.1.1"] {
-        let found = mistakes(&[("HOST", host)]);
-        assert_eq!(found.len(), 1);
-        let text = found[0].to_string();
-        assert!(text.starts_with(&format!("HOST: got {host:?}")), "{text}");
-        assert!(
-            text.contains("AUTH_MODE=none")
-                && text.contains("127.0.0.1")
-                && text.contains("AUTH_MODE=token or AUTH_MODE=oauth"),
-            "{text}"
-        );
-    }
-    for host in ["127.0.0.1", "127.1.2.3", "::1", "localhost"] {
-        assert!(load(&[("HOST", host)]).config.host.is_loopback());
-    }
 }
 
 #[test]
@@ -444,7 +452,8 @@ fn what_was_meant_to_be_encrypted_never_travels_in_the_clear() {
     assert_eq!(named(&[on, key, cert, required]), ["SSL_CLIENT_CA_PATH"]);
     assert_eq!(named(&[on, key, cert, authorities]), ["SSL_CLIENT_CA_PATH"]);
 
-    assert_eq!(named(&[("PROXY_PROTOCOL", "on")]), ["TRUSTED_PROXIES"]);
+    let unnamed = [("AUTH_MODE", "token"), ("PROXY_PROTOCOL", "on")];
+    assert_eq!(named(&unnamed), ["TRUSTED_PROXIES"]);
 
     let plain = load(&[("SSL_ENABLED", "false")]).config;
     assert_eq!(plain, Config::default());
@@ -539,7 +548,13 @@ fn a_file_that_is_no_secret_stops_the_start_and_an_open_one_is_reported() {
         let text = error.to_string();
         assert!(!text.contains("got \"hunter2"), "{text}");
     }
-    for mode in [0o644, 0o604, 0o602] {
+    for mode in [0o602, 0o606, 0o666] {
+        put(b"sqlite:x.db", mode);
+        let error = load_file().map(|l| l.config).unwrap_err().to_string();
+        let said = error.contains(&format!("mode {mode:o}")) && error.contains("chmod o-w");
+        assert!(said, "{error}");
+    }
+    for mode in [0o644, 0o604] {
         put(b"sqlite:x.db\r\n", mode);
         let loaded = load_file().unwrap();
         assert_eq!(loaded.config.notes_store.as_str(), "sqlite:x.db");
@@ -553,21 +568,6 @@ fn a_file_that_is_no_secret_stops_the_start_and_an_open_one_is_reported() {
     let folder = folder.path().to_str().unwrap();
     let error = &mistakes(&[("NOTES_STORE_FILE", folder)])[0];
     assert!(error.expected.contains("directory"), "{error}");
-}
-
-#[test]
-fn a_misspelt_setting_is_reported_with_the_nearest_name() {
-    let warnings = |name| load(&[(name, "x")]).warnings;
-    assert_eq!(
-        warnings("NOTES_STROE"),
-        ["NOTES_STROE is not a setting; did you mean NOTES_STORE?"]
-    );
-    assert_eq!(
-        warnings("MCP_SESSION_TTL"),
-        ["MCP_SESSION_TTL is not a setting; did you mean SESSION_TTL?"]
-    );
-    assert_eq!(warnings("SOMETHING_ELSE"), Vec::<String>::new());
-    assert_eq!(warnings("NOTES_DIR"), ["NOTES_DIR is not a setting"]);
 }
 
 #[cfg(unix)]
@@ -602,15 +602,16 @@ fn oauth_needs_an_issuer_and_a_name_of_its_own() {
         named(&[("AUTH_MODE", "oauth")]),
         ["OAUTH_ISSUERS", "PUBLIC_URL"]
     );
-    let issuer = ("OAUTH_ISSUERS", "https://login.example.com");
-    let url = ("PUBLIC_URL", "https://notes.example.com");
-    let oauth = ("AUTH_MODE", "oauth");
+    let [oauth, issuer, url] = OAUTH;
     assert_eq!(
         load(&[oauth, issuer, url]).config.allowed_hosts.to_string(),
-        load(&[("SERVER_HOSTNAME", "notes.example.com")])
-            .config
-            .allowed_hosts
-            .to_string()
+        load(&[
+            ("AUTH_MODE", "token"),
+            ("SERVER_HOSTNAME", "notes.example.com")
+        ])
+        .config
+        .allowed_hosts
+        .to_string()
     );
     // It proves who calls, so others than this machine may.
     let everywhere = [("HOST", "0.0.0.0"), ("ALLOW_PLAIN_HTTP", "true")];

@@ -13,6 +13,7 @@ use self::nginx::{BALANCER, NAME, Nginx, connect};
 use crate::process::{PATIENCE, Served, run, stdout};
 
 const HOST: (&str, &str) = ("Host", NAME);
+const ANONYMOUS: (&str, &str) = ("ALLOW_ANONYMOUS", "true");
 const FIRST: [u8; 4] = [127, 0, 0, 2];
 const SECOND: [u8; 4] = [127, 0, 0, 3];
 /// Shorter than the silence after which the next comment would push out what nginx holds back.
@@ -35,7 +36,9 @@ impl Stage {
             ("TRUSTED_PROXIES", proxies.as_str()),
             ("ALLOWED_HOSTS", NAME),
         ];
-        let served = Served::start(folder.path(), &[vars, &own].concat()).await;
+        let is_open = vars.iter().all(|(name, _)| *name != "AUTH_MODE");
+        let open: &[_] = if is_open { &[ANONYMOUS] } else { &[] };
+        let served = Served::start(folder.path(), &[vars, &own, open].concat()).await;
         let nginx = Nginx::start(address, served.address, changes).await;
         Self {
             folder,
@@ -190,7 +193,7 @@ async fn an_nginx_that_hands_on_what_clients_invent_is_found_out() {
 async fn credentials_pass_within_tls_and_not_in_the_clear() {
     let mode = ("AUTH_MODE", "token");
     let stage = Stage::new(&[mode, ("HOST", "0.0.0.0")], &[]).await;
-    let create = ["token", "create", "--name", "desk"];
+    let create = ["token", "create", "--name", "desk", "--owner", "ann"];
     let created = run(stage.folder.path(), &create, &[mode]).await;
     let token = format!("Bearer {}", stdout(&created).trim_end());
     let token = ("Authorization", token.as_str());

@@ -158,6 +158,7 @@ async fn sighup_takes_the_new_certificate_and_keeps_the_old_one_when_it_is_broke
 #[tokio::test]
 async fn healthcheck_speaks_for_itself_where_a_proxy_must_name_its_client() {
     let mut stage = Stage::new();
+    stage.vars.push(("ALLOW_ANONYMOUS", "true".into()));
     stage.vars.push(("PROXY_PROTOCOL", "on".into()));
     stage.vars.push(("TRUSTED_PROXIES", "127.0.0.1".into()));
     let served = stage.start().await;

@@ -8,9 +8,21 @@ pub(super) const AUTH: &[Setting] = &[
         name: "AUTH_MODE",
         group: Group::Auth,
         kind: "none, token or oauth",
-        about: "How callers prove who they are; with none the server listens on loopback only.",
+        about: "How callers prove who they are; with none the server listens on loopback only, and \
+                refuses to start when the settings speak of a proxy or of a public name.",
         set: |c, v| put(&mut c.auth_mode, Word::parse(v)),
         show: |c| c.auth_mode.word().into(),
+        ..ROW
+    },
+    Setting {
+        name: "ALLOW_ANONYMOUS",
+        group: Group::Auth,
+        kind: "true or false",
+        about: "With AUTH_MODE=none: whether it may be served to others through a proxy on this \
+                machine, which must then check who calls; all of them are one caller with one set \
+                of notes.",
+        set: |c, v| put(&mut c.allow_anonymous, Word::parse(v)),
+        show: |c| c.allow_anonymous.word().into(),
         ..ROW
     },
     Setting {

@@ -86,6 +86,9 @@ pub enum Problem {
     /// It is longer than a file of its kind can be.
     #[error("is larger than 1 MiB")]
     TooLarge,
+    /// Everybody on this machine may write to it, and so choose the key.
+    #[error("can be written by everybody on this machine; take that permission away (chmod o-w)")]
+    Open,
     /// There is nothing of the wanted kind in it.
     #[error("has no {0} in PEM form")]
     Missing(&'static str),

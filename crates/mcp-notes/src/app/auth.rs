@@ -118,10 +118,13 @@ pub(super) async fn auth(
     match config.auth_mode {
         AuthMode::None => Ok(Auth::unchecked(Anonymous)),
         AuthMode::Token => {
-            let source = token_source(config, store).await?;
+            let (source, check) = token_source(config, store).await?;
             let realm = env!("CARGO_PKG_NAME");
             let basic_scopes = policy.basic_scopes();
-            Ok(Auth::unchecked(Tokens::new(source, realm, basic_scopes)))
+            Ok(Auth {
+                authenticator: Arc::new(Tokens::new(source, realm, basic_scopes)),
+                check,
+            })
         }
         AuthMode::OAuth => {
             let oauth = Arc::new(oauth(config, policy)?);
@@ -136,16 +139,17 @@ pub(super) async fn auth(
 async fn token_source(
     config: &Config,
     store: &Arc<dyn AccessStore>,
-) -> Result<Arc<dyn TokenSource>, AuthSetupError> {
+) -> Result<(Arc<dyn TokenSource>, Option<Arc<dyn Check>>), AuthSetupError> {
     let Some(path) = &config.tokens_file else {
-        return Ok(Arc::new(StoredTokens(store.clone())));
+        return Ok((Arc::new(StoredTokens(store.clone())), None));
     };
     let file = TokensFile::open(path, SCOPES.into_iter().collect()).await;
     let file = file.map_err(|source| AuthSetupError::TokensFile {
         path: path.clone(),
         source,
     })?;
-    Ok(Arc::new(file))
+    let file = Arc::new(file);
+    Ok((file.clone(), Some(file)))
 }
 
 /// The tokens that are kept beside the notes.

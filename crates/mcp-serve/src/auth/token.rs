@@ -5,7 +5,13 @@ mod file;
 mod format;
 mod usage;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use http::request::Parts;
@@ -89,6 +95,8 @@ pub struct Tokens {
     /// Which tokens hold, by their ids.
     holding: Cache<Box<str>, Option<TokenRecord>>,
     usage: Usage,
+    /// The source had no answer when it was asked last.
+    is_down: AtomicBool,
 }
 
 /// Why a token does not let its holder in.
@@ -135,6 +143,7 @@ impl Tokens {
             refused: Cache::new(ANSWER_LIFE, REFUSED_MAX),
             proven: Cache::new(PROVEN_LIFE, KNOWN_MAX),
             holding: Cache::new(ANSWER_LIFE, KNOWN_MAX),
+            is_down: AtomicBool::new(false),
         }
     }
 
@@ -160,6 +169,28 @@ impl Tokens {
         }
     }
 
+    /// The answer of the source. That it stops answering is logged once, and that it answers again:
+    /// strangers ask it too, as often as they like.
+    fn told<T>(&self, answer: Result<T, SourceError>) -> Option<T> {
+        match answer {
+            Ok(answer) => {
+                if self.is_down.swap(false, Ordering::Relaxed) {
+                    tracing::info!("tokens can be looked up again");
+                }
+                Some(answer)
+            }
+            Err(error) => {
+                if !self.is_down.swap(true, Ordering::Relaxed) {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "tokens cannot be looked up"
+                    );
+                }
+                None
+            }
+        }
+    }
+
     /// Who holds the token with this hash. Where the caller `is_suspect`, the source is not asked
     /// about a token that nobody has seen to be valid.
     async fn holder(&self, hash: TokenHash, is_suspect: bool) -> Result<Principal, AuthError> {
@@ -177,13 +208,8 @@ impl Tokens {
         }
         // An answer is as old as its question.
         let asked = tokio::time::Instant::now();
-        let found = self.source.find(&hash).await.map_err(|error| {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a token cannot be looked up"
-            );
-            AuthError::Unavailable
-        })?;
+        let found = self.told(self.source.find(&hash).await);
+        let found = found.ok_or(AuthError::Unavailable)?;
         let now = Timestamp::now();
         match found.ok_or(UNKNOWN).and_then(|record| record.check(now)) {
             Ok(record) => {
@@ -256,7 +282,7 @@ impl Authenticator for Tokens {
             record
         } else {
             let asked = tokio::time::Instant::now();
-            let Ok(record) = self.source.get(id).await else {
+            let Some(record) = self.told(self.source.get(id).await) else {
                 return true;
             };
             self.holding.put(id.into(), record.clone(), asked);

@@ -61,6 +61,11 @@ impl Failure {
             .with(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
+    /// What the auditor is to be told.
+    pub(super) fn note(self) -> Option<Box<RefusalNote>> {
+        self.note
+    }
+
     pub(super) fn into_response(self, shape: Shape) -> Response<Body> {
         let mut response = error_response(self.status, &self.message, shape);
         response.headers_mut().extend(*self.headers);

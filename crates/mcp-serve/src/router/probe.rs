@@ -1,7 +1,11 @@
 //! The answers to probes: they cost nothing, and say more to whom is trusted.
 
 use axum::body::Body;
-use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW, request::Parts};
+use http::{
+    HeaderValue, Method, Response, StatusCode,
+    header::{ALLOW, AUTHORIZATION},
+    request::Parts,
+};
 use rmcp::ServerHandler;
 
 use super::{
@@ -49,12 +53,22 @@ where
             Ok(allowed) if trusted => *cors = allowed,
             _ => details = false,
         }
-        let details = details && self.authenticate(parts).await.is_ok();
+        let mut refused = None;
+        if details && let Err(failure) = self.authenticate(parts).await {
+            details = false;
+            // Who probes without a credential is refused nothing but details, every few seconds.
+            let presented = parts.headers.contains_key(AUTHORIZATION);
+            refused = failure.note().filter(|_| presented);
+        }
         let answer = match route {
             Route::Ready => self.health.ready(details).await,
             _ => self.health.full(details).await,
         };
-        Ok(health_response(&answer))
+        let mut response = health_response(&answer);
+        if let Some(note) = refused {
+            response.extensions_mut().insert(*note);
+        }
+        Ok(response)
     }
 }
 

@@ -1,8 +1,9 @@
 //! What one version of the files makes: a configuration for handshakes.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Read as _,
+    os::unix::fs::MetadataExt as _,
     path::Path,
     sync::{Arc, LazyLock},
 };
@@ -100,7 +101,12 @@ pub(super) fn certified_key(files: &Files) -> Result<CertifiedKey, TlsError> {
 }
 
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Problem> {
+    const OTHERS_WRITE: u32 = 0o002;
     let text = read(path)?;
+    let about = fs::metadata(path).map_err(Problem::Unreadable)?;
+    if about.is_file() && about.mode() & OTHERS_WRITE != 0 {
+        return Err(Problem::Open);
+    }
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
         pem::Error::NoItemsFound if contains(&text, b"BEGIN ENCRYPTED PRIVATE KEY") => {
             Problem::Unusable("the key is encrypted, and nobody is asked for a password".into())

@@ -95,8 +95,8 @@ fn complain(error: &TlsError) {
 
 /// Warns when every user of the machine may read or write the key.
 pub(super) fn warn_of_open_key(key: &Path) {
-    const OTHERS: u32 = 0o006;
-    if fs::metadata(key).is_ok_and(|file| file.mode() & OTHERS != 0) {
+    const OTHERS_READ: u32 = 0o004;
+    if fs::metadata(key).is_ok_and(|file| file.mode() & OTHERS_READ != 0) {
         tracing::warn!(
             path = %key.display(),
             "every user of this machine can read the private key; take the permission away"

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -10,7 +10,11 @@ use std::{
 
 use async_trait::async_trait;
 use axum::Router;
-use mcp_serve::{Config, health::Check};
+use mcp_serve::{
+    Config,
+    audit::{Auditor, Refused},
+    health::Check,
+};
 
 use super::edge::{guarded_config, start};
 
@@ -184,6 +188,41 @@ async fn probes_ask_for_no_host_and_no_credential_but_then_tell_the_status_alone
     let answer = client.request("POST", "/livez", &[], b"").await.unwrap();
     assert_eq!(answer.status, 405);
     assert_eq!(answer.header("allow"), Some("GET, HEAD"));
+}
+
+/// Writes down what it hears.
+#[derive(Default)]
+struct Book(Mutex<Vec<(String, u16, &'static str)>>);
+
+impl Auditor for Book {
+    fn refused(&self, refused: &Refused<'_>) {
+        let entry = (refused.action.to_owned(), refused.status, refused.reason);
+        self.0.lock().unwrap().push(entry);
+    }
+}
+
+#[tokio::test]
+async fn a_credential_cannot_be_tried_on_a_probe_unheard() {
+    let book = Arc::new(Book::default());
+    let config = Config {
+        authenticator: guarded_config().authenticator,
+        auditor: Some(book.clone()),
+        ..Config::default()
+    };
+    let server = start(Router::new(), config).await;
+    let mut client = server.connect().await;
+    for path in ["/health", "/readyz", "/livez"] {
+        assert_eq!(client.get(path).await.unwrap().status, 200);
+        for word in ["sesame", "wrong"] {
+            let credential = format!("Bearer {word}");
+            let headers = [("Authorization", credential.as_str())];
+            let answer = client.request("GET", path, &headers, b"").await.unwrap();
+            assert_eq!(answer.status, 200);
+        }
+    }
+    let heard = book.0.lock().unwrap().clone();
+    let heard: Vec<_> = heard.iter().map(|(action, ..)| action.as_str()).collect();
+    assert_eq!(heard, ["GET /health", "GET /readyz"]);
 }
 
 #[tokio::test]

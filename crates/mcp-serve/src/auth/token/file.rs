@@ -9,7 +9,8 @@
 //! sha256:9f86d08...  desk  alice   notes:read              never
 //! ```
 //!
-//! A token is revoked by removing its line.
+//! A token is revoked by removing its line. A file that is not right any more changes nothing, and
+//! the health report says so.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,7 +26,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{SourceError, TokenHash, TokenRecord, TokenSource};
-use crate::auth::Scopes;
+use crate::{auth::Scopes, health::Check};
 
 /// Largest file, in bytes; it has room for several thousand tokens.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -49,6 +50,8 @@ struct State {
     /// What the file looked like when it was read last, well or not.
     stamp: Option<Stamp>,
     looked: Instant,
+    /// What is wrong with the file since the tokens were read.
+    flaw: Option<String>,
 }
 
 #[derive(Default)]
@@ -132,6 +135,7 @@ impl TokensFile {
                 tokens: Arc::new(tokens),
                 stamp: Some(stamp),
                 looked,
+                flaw: None,
             }),
         })
     }
@@ -159,14 +163,15 @@ impl TokensFile {
                             "the tokens file is read again"
                         );
                         state.tokens = Arc::new(tokens);
+                        state.flaw = None;
                     }
-                    Err(error) => stays(&error),
+                    Err(error) => state.stays(&error),
                 }
             }
             // Told once, until the file can be looked at again.
             Err(error) => {
                 if state.stamp.take().is_some() {
-                    stays(&TokensFileError::Unreadable(error));
+                    state.stays(&TokensFileError::Unreadable(error));
                 }
             }
         }
@@ -174,11 +179,14 @@ impl TokensFile {
     }
 }
 
-fn stays(error: &TokensFileError) {
-    tracing::error!(
-        error = error as &dyn std::error::Error,
-        "the tokens file is not right any more; the tokens that it had stay"
-    );
+impl State {
+    fn stays(&mut self, error: &TokensFileError) {
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "the tokens file is not right any more; the tokens that it had stay"
+        );
+        self.flaw = Some(error.to_string());
+    }
 }
 
 type Read = Result<Tokens, TokensFileError>;
@@ -312,6 +320,30 @@ impl TokenSource for TokensFile {
     /// A file that is read does not say when.
     async fn used(&self, _id: &str, _at: Timestamp) -> Result<(), SourceError> {
         Ok(())
+    }
+}
+
+/// While the file is not right nobody can be kept out by changing it. The tokens that it had still let
+/// their holders in, so the server is ready, and degraded.
+#[async_trait]
+impl Check for TokensFile {
+    fn name(&self) -> &'static str {
+        "tokens"
+    }
+
+    fn is_vital(&self) -> bool {
+        false
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        self.tokens().await;
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match &state.flaw {
+            None => Ok(()),
+            Some(flaw) => Err(format!(
+                "the tokens file is not right any more, so nothing that is revoked in it ends: {flaw}"
+            )),
+        }
     }
 }
 

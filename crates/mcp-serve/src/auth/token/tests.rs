@@ -229,6 +229,53 @@ async fn a_source_that_is_down_lets_nobody_in_and_ends_no_stream() {
     assert!(present(&tokens, Some(&token)).await.is_ok());
 }
 
+/// Keeps the lines at `info` and above of this thread.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_while_the_source_is_down_is_one_line_in_the_log() {
+    let (shelf, tokens, token) = stage();
+    let principal = present(&tokens, Some(&token)).await.unwrap();
+    let lines = Lines::default();
+    let written = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || written.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    for _ in 0..2 {
+        advance(ANSWER_LIFE).await;
+        shelf.is_down.store(true, Ordering::Relaxed);
+        for _ in 0..100 {
+            let made_up = Token::random().unwrap();
+            let answer = present(&tokens, Some(made_up.reveal())).await;
+            assert_eq!(answer, Err(AuthError::Unavailable));
+            assert!(tokens.is_current(&principal).await);
+        }
+        shelf.is_down.store(false, Ordering::Relaxed);
+        for _ in 0..3 {
+            assert!(present(&tokens, Some(&token)).await.is_ok());
+        }
+    }
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let levels: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .collect();
+    assert_eq!(levels, ["ERROR", "INFO", "ERROR", "INFO"], "{text}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn use_is_taken_down_once_an_hour() {
     let (shelf, tokens, token) = stage();

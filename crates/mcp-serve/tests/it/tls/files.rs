@@ -1,6 +1,6 @@
 //! The files: what is served of them, and what stops the start.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use der::{Decode as _, Reader as _, SliceReader, asn1::OctetStringRef};
@@ -192,6 +192,25 @@ fn what_cannot_be_used_stops_the_start_and_is_named() {
     assert_eq!(none.part, Part::Authorities);
     let bad = refused(|it| with_authorities(it, nonsense));
     assert_eq!(bad.part, Part::Authorities);
+}
+
+#[test]
+fn a_key_that_everybody_can_write_stops_the_start() {
+    let open = |mode| {
+        move |it: &mut Files| {
+            fs::set_permissions(&it.key, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    for mode in [0o602, 0o666] {
+        let error = refused(open(mode));
+        assert!(matches!(error.problem, Problem::Open), "{error}");
+        assert_eq!(error.part, Part::Key);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut files = files_in(folder.path());
+    // One that everybody can read is a warning.
+    open(0o664)(&mut files);
+    assert!(Tls::load(files).is_ok());
 }
 
 #[test]

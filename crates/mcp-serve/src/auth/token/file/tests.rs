@@ -99,13 +99,24 @@ async fn a_file_that_changes_is_read_again_and_a_wrong_one_changes_nothing() {
     fs::write(&path, format!("{b} a shared notes:read never\n")).unwrap();
     assert!(!has(&a).await && has(&b).await);
 
+    assert_eq!(file.check().await, Ok(()));
+
     fs::write(&path, "nonsense").unwrap();
     assert!(has(&b).await);
+    let told = file.check().await.unwrap_err();
+    assert!(told.contains("line 1: 1 fields"), "{told}");
     fs::remove_file(&path).unwrap();
     assert!(has(&b).await && has(&b).await);
+    let told = file.check().await.unwrap_err();
+    assert!(told.contains("cannot be read"), "{told}");
 
     fs::write(&path, "").unwrap();
     assert!(!has(&b).await);
+    assert_eq!(file.check().await, Ok(()));
+    // Nobody has to come for a probe to see the file.
+    fs::write(&path, "nonsense").unwrap();
+    file.state.lock().unwrap().looked = Instant::now().checked_sub(LOOK_EVERY).unwrap();
+    assert!(file.check().await.is_err());
     fs::remove_dir_all(&folder).unwrap();
 }
 

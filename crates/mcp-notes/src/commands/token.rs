@@ -21,7 +21,6 @@ use crate::{
     app::{SCOPES, open_store},
     audit::{Audit, Entry, Face, Outcome},
     config::{AuthMode, Config},
-    rules::SHARED_OWNER,
 };
 
 /// The most tokens that are listed.
@@ -57,9 +56,9 @@ struct Create {
     /// What to call it, one word; no other token may have the name until this one is revoked.
     #[arg(long, value_parser = |text: &str| TokenName::parse(text).map_err(|e| e.to_string()))]
     name: TokenName,
-    /// Whose notes its holder works with, one word. The default is the owner of the notes of a
-    /// server without authentication.
-    #[arg(long, default_value = SHARED_OWNER, value_parser = owner)]
+    /// Whose notes its holder works with, one word: tokens of one owner share notes and budgets.
+    /// `shared` is who has the notes of a server without authentication.
+    #[arg(long, value_name = "PERSON|shared", value_parser = owner)]
     owner: Owner,
     /// What it allows, apart by commas or spaces: notes:read, notes:write, notes:delete (each of
     /// these two includes reading), notes:admin (everything).

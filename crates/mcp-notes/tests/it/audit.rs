@@ -239,7 +239,7 @@ async fn making_and_revoking_a_token_leave_a_line_without_the_token() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("data/audit.jsonl");
     let vars = [("AUTH_MODE", "token")];
-    let words = ["token", "create", "--name", "laptop"];
+    let words = ["token", "create", "--name", "laptop", "--owner", "ann"];
     let made = run(folder.path(), &words, &vars).await;
     assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
     run(folder.path(), &words, &vars).await;

@@ -19,9 +19,16 @@ const SOON: Duration = Duration::from_secs(10);
 
 const MODE: (&str, &str) = ("AUTH_MODE", "token");
 
-/// Makes a token with these further arguments; the token and what was said about it.
+/// Makes a token with these further arguments, a shared one unless they name its owner; the token and
+/// what was said about it.
 async fn create(folder: &Path, args: &[&str]) -> (String, String) {
-    let args = [&["token", "create"], args].concat();
+    let has_owner = args.contains(&"--owner");
+    let owner: &[_] = if has_owner {
+        &[]
+    } else {
+        &["--owner", "shared"]
+    };
+    let args = [&["token", "create"], args, owner].concat();
     let made = run(folder, &args, &[MODE]).await;
     assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
     let token = stdout(&made).trim_end().to_owned();
@@ -49,6 +56,15 @@ async fn ask(address: SocketAddr, token: Option<&str>) -> RawResponse {
         .request("GET", "/api/v1/notes", &fields, b"")
         .await
         .unwrap()
+}
+
+/// The health report for who has a token.
+async fn health(address: SocketAddr, token: &str) -> Value {
+    let token = format!("Bearer {token}");
+    let mut client = RawClient::connect(address).await.unwrap();
+    let fields = [("authorization", token.as_str())];
+    let answer = client.request("GET", "/health", &fields, b"").await;
+    answer.unwrap().json()
 }
 
 /// Asks until the answer has this status; the answer.
@@ -236,14 +252,24 @@ async fn a_file_of_tokens_takes_the_place_of_the_database_and_is_read_again() {
     for token in [&first, &second] {
         assert_eq!(ask(served.address, Some(token)).await.status, 200);
     }
+    // Somebody has to see that what is revoked in the file is not.
+    let report = health(served.address, &first).await;
+    assert_eq!(report["status"], "degraded");
+    let reason = report["checks"]["tokens"]["reason"].as_str();
+    assert!(reason.unwrap().contains("line 1"), "{report}");
     fs::write(&path, &other).unwrap();
     ask_until(served.address, &first, 401).await;
     assert_eq!(ask(served.address, Some(&second)).await.status, 200);
+    let end = Instant::now() + SOON;
+    while health(served.address, &second).await["status"] != "ok" {
+        assert!(Instant::now() < end);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 
     for args in [
         &["token", "list"][..],
         &["token", "revoke", "first"],
-        &["token", "create", "--name", "third"],
+        &["token", "create", "--name", "third", "--owner", "ann"],
     ] {
         let refused = run(folder.path(), args, &vars).await;
         assert_eq!(refused.status.code(), Some(1));
@@ -299,7 +325,8 @@ async fn what_a_token_cannot_be_is_refused() {
         (&["--name", "a", "--owner", "a b"], "one word"),
         (&["--name", "a", "--expires", "90"], "unit"),
         (&["--name", "a b"], "space"),
-        (&[], "--name"),
+        (&["--owner", "ann"], "--name"),
+        (&["--name", "a"], "--owner <PERSON|shared>"),
     ] {
         let args = [&["token", "create"], args].concat();
         let refused = run(folder.path(), &args, &[MODE]).await;
@@ -307,7 +334,8 @@ async fn what_a_token_cannot_be_is_refused() {
         assert!(stderr(&refused).contains(expected), "{}", stderr(&refused));
     }
     create(folder.path(), &["--name", "a"]).await;
-    for args in [&["create", "--name", "a"][..], &["revoke", "b"]] {
+    let again = ["create", "--name", "a", "--owner", "shared"];
+    for args in [&again[..], &["revoke", "b"]] {
         let args = [&["token"], args].concat();
         let refused = run(folder.path(), &args, &[MODE]).await;
         assert_eq!(refused.status.code(), Some(1), "{args:?}");
@@ -319,6 +347,8 @@ async fn what_a_token_cannot_be_is_refused() {
         "create",
         "--name",
         "all",
+        "--owner",
+        "shared",
         "--scopes",
         "notes:admin notes:read",
     ];

@@ -131,6 +131,7 @@ impl App {
             hsts: config.hsts,
             allowed_origins: config.allowed_origins(),
             authenticator: auth.authenticator,
+            anonymous_from_anywhere: config.allow_anonymous,
             budgets: config.rates.budgets(),
             sessions: Arc::new(MemorySessions::new(session_limits(config))),
             events: self.events.clone(),

@@ -187,6 +187,10 @@ async fn an_nginx_that_hands_on_what_clients_invent_is_found_out() {
     assert!(answer.text().contains("disagree"), "{}", answer.text());
     let agreeing = [("Forwarded", "for=127.0.0.2;proto=https")];
     assert_eq!(list(&mut client, &agreeing).await.status, 200);
+    // Nobody is asked who they are, from wherever they come: it was said that this is meant.
+    let mut balanced = stage.nginx.https(BALANCER).await;
+    let elsewhere = [("X-Balanced-For", "192.0.2.7")];
+    assert_eq!(list(&mut balanced, &elsewhere).await.status, 200);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
     reason = "logging is deprecated since 2026-07-28 and part of what came before"
 )]
 
+mod admission;
 mod answer;
 mod calls;
 mod converse;
@@ -34,13 +35,14 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use rmcp::{
     ServerHandler,
-    model::{ErrorCode, ErrorData, JsonObject, ProtocolVersion, RequestId, ServerCapabilities},
+    model::{ErrorData, JsonObject, ProtocolVersion, RequestId, ServerCapabilities},
 };
 
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use self::{
+    admission::{malformed, operation},
     answer::Side,
     calls::{Calls, Listeners, LiveStreams, Logs},
     converse::{Asked, Conversation},
@@ -51,13 +53,8 @@ use self::{
     stream::Log,
 };
 use crate::{
-    auth::Principal,
-    events::Events,
-    gate::{Gate, Pass, Refusal, RefusalNote},
-    lifecycle::Lifecycle,
-    policy::Operation,
-    session::SessionStore,
-    telemetry::AccessNote,
+    auth::Principal, events::Events, gate::Gate, lifecycle::Lifecycle, policy::Operation,
+    session::SessionStore, telemetry::AccessNote,
 };
 
 pub use self::answer::CacheHints;
@@ -265,60 +262,6 @@ where
         response
     }
 
-    /// Asks the gate for what so many `calls` do; the response is its refusal of request `id`.
-    async fn admit(
-        &self,
-        parts: &mut Parts,
-        principal: &Principal,
-        operations: &[Operation<'_>],
-        (calls, id): (usize, Option<&RequestId>),
-    ) -> Result<Pass, Response<Body>> {
-        let demands: Vec<_> = operations.iter().map(|it| self.gate.demand(*it)).collect();
-        let refusal = match self.gate.admit(parts, principal, &demands, calls).await {
-            Ok(mut pass) => {
-                pass.hold(parts);
-                return Ok(pass);
-            }
-            Err(refusal) => refusal,
-        };
-        Err(self.refused(principal, operations, id, &refusal))
-    }
-
-    /// The refusal of the gate as a response to request `id`.
-    fn refused(
-        &self,
-        principal: &Principal,
-        operations: &[Operation<'_>],
-        id: Option<&RequestId>,
-        refusal: &Refusal,
-    ) -> Response<Body> {
-        let error = ErrorData::new(ErrorCode(REFUSED), refusal.message(), None);
-        let mut response = answer::refuse(refusal.status(), id, &error);
-        refusal.write(response.headers_mut());
-        response.extensions_mut().insert(RefusalNote {
-            principal: Some(principal.clone()),
-            action: self.action(operations),
-            reason: refusal.reason(),
-        });
-        response
-    }
-
-    /// What was asked for, in names of a bounded set.
-    fn action(&self, operations: &[Operation<'_>]) -> Option<String> {
-        let [Operation::Mcp { method, params }] = operations else {
-            return (operations.len() > 1).then(|| "batch".to_owned());
-        };
-        let method = method::known(method);
-        let tool = params.get("name").and_then(Value::as_str);
-        let tool = tool.filter(|_| method == "tools/call");
-        Some(
-            match tool.and_then(|tool| (self.factory)().get_tool(tool)) {
-                Some(tool) => format!("{method} {}", tool.name),
-                None => method.to_owned(),
-            },
-        )
-    }
-
     async fn post(
         self: Arc<Self>,
         mut parts: Parts,
@@ -423,35 +366,6 @@ where
                 "the body came too slowly".into(),
             )),
         }
-    }
-}
-
-/// The code of what is refused before any method sees it. JSON-RPC leaves it to the server.
-const REFUSED: i32 = -32000;
-
-/// What a message asks for.
-fn operation<'a>(incoming: &'a Incoming, nothing: &'a JsonObject) -> Operation<'a> {
-    match incoming {
-        Incoming::Request(call) => Operation::Mcp {
-            method: &call.method,
-            params: &call.params.fields,
-        },
-        Incoming::Notification { method, params } => Operation::Mcp {
-            method,
-            params: &params.fields,
-        },
-        Incoming::Answer { .. } => Operation::Mcp {
-            method: "response",
-            params: nothing,
-        },
-    }
-}
-
-/// What a message asks for that cannot be read: its reading.
-fn malformed(nothing: &JsonObject) -> Operation<'_> {
-    Operation::Mcp {
-        method: "malformed",
-        params: nothing,
     }
 }
 

@@ -265,7 +265,7 @@ async fn who_may_come_in_is_written_down_without_any_setting_and_whatever_is_pri
     let folder = tempdir().unwrap();
     let path = folder.path().join("data/audit.jsonl");
     // What nobody could read has been made all the same.
-    let script = "\"$0\" token create --name lost >/dev/full";
+    let script = "\"$0\" token create --name lost --owner ann >/dev/full";
     let made = shell(folder.path(), script, &[]).output().await.unwrap();
     assert_eq!(made.status.code(), Some(1), "{}", stderr(&made));
     run(folder.path(), &["token", "revoke", "lost"], &[]).await;
@@ -278,7 +278,7 @@ async fn who_may_come_in_is_written_down_without_any_setting_and_whatever_is_pri
     assert_eq!(stdout(&shown).lines().count(), 2, "{}", stderr(&shown));
 
     let off = [("AUDIT_LOG", "off")];
-    let words = ["token", "create", "--name", "other"];
+    let words = ["token", "create", "--name", "other", "--owner", "ann"];
     let made = run(folder.path(), &words, &off).await;
     assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
     assert_eq!(lines(&path).len(), 2);

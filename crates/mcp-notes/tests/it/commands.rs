@@ -145,7 +145,7 @@ async fn config_shows_values_and_where_they_came_from() {
     let vars = [
         ("PORT", "8080"),
         ("NODE_ENV", "development"),
-        ("NOTES_STROE", "x"),
+        ("NOTES_DIR", "x"),
     ];
     let shown = run(folder.path(), &["config", "--json"], &vars).await;
     assert_eq!(shown.status.code(), Some(0));
@@ -159,7 +159,7 @@ async fn config_shows_values_and_where_they_came_from() {
         shown_json["HOST"],
         json!({ "value": "127.0.0.1", "source": "default" })
     );
-    assert!(stderr(&shown).contains("did you mean NOTES_STORE?"));
+    assert!(stderr(&shown).contains("NOTES_DIR is not a setting"));
 
     let table = stdout(&run(folder.path(), &["config"], &vars).await);
     let port = table

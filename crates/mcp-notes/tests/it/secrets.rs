@@ -280,7 +280,7 @@ async fn store_failure(address: SocketAddr, folder: &Path, bodies: &mut Bodies) 
 
 /// Makes a token.
 async fn token(folder: &Path, args: &[&str]) -> (String, String) {
-    let args = [&["token", "create"], args].concat();
+    let args = [&["token", "create", "--owner", "ann"], args].concat();
     let made = run(folder, &args, &[("AUTH_MODE", "token")]).await;
     assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
     (stdout(&made).trim().to_owned(), stderr(&made))

@@ -453,7 +453,7 @@ impl Authenticator for Wary {
 
 fn refused() -> AuthError {
     AuthError::Unauthenticated {
-        reason: "test",
+        reason: "unknown",
         challenge: "Bearer".into(),
     }
 }

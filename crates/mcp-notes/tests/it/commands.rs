@@ -19,7 +19,7 @@ use crate::process::{PATIENCE, Served, command, run, stderr, stdout, text};
 async fn the_first_run_needs_no_settings_and_keeps_notes() {
     let folder = tempdir().unwrap();
     let served = Served::start(folder.path(), &[]).await;
-    assert_eq!(served.first_line["msg"], "listening");
+    assert_eq!(served.listening["msg"], "listening");
     assert!(served.address.ip().is_loopback());
 
     let note = json!({ "title": "Milk", "content": "Two litres", "tags": ["shopping"] });

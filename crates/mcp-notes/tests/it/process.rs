@@ -87,9 +87,9 @@ pub(crate) async fn signal(child: &Child, name: &str) {
 pub(crate) struct Served {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
-    /// The first line of the log.
-    pub(crate) first_line: Value,
-    /// The rest of the log. It is read all the time, so that the pipe never fills.
+    /// The line of the log that says where.
+    pub(crate) listening: Value,
+    /// The other lines. It is read all the time, so that the pipe never fills.
     log: Arc<Mutex<Vec<Value>>>,
     reading: JoinHandle<()>,
 }
@@ -109,17 +109,20 @@ impl Served {
     pub(crate) async fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
-        let line = line.expect("the server logs where it listens");
-        let first_line: Value = serde_json::from_str(&line).unwrap();
-        let address = first_line["address"]
-            .as_str()
-            .expect("the first line has the address");
-        let log = Arc::default();
+        let log: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let listening = loop {
+            let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+            let line = line.expect("the server logs where it listens");
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if line["address"].is_string() {
+                break line;
+            }
+            log.lock().unwrap().push(line);
+        };
         Self {
-            address: address.parse().unwrap(),
+            address: listening["address"].as_str().unwrap().parse().unwrap(),
             child,
-            first_line,
+            listening,
             reading: tokio::spawn(read(lines, Arc::clone(&log))),
             log,
         }

@@ -64,8 +64,8 @@ async fn presents(served: &Served, root: &Authority) -> bool {
 async fn the_settings_make_it_https_and_healthcheck_finds_it() {
     let stage = Stage::new();
     let served = stage.start().await;
-    assert_eq!(served.first_line["msg"], "listening");
-    assert_eq!(served.first_line["scheme"], "https");
+    assert_eq!(served.listening["msg"], "listening");
+    assert_eq!(served.listening["scheme"], "https");
     assert!(presents(&served, &stage.root).await);
     stage.healthcheck(&served).await;
     let mut plain = RawClient::connect(served.address).await.unwrap();

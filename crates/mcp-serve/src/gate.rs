@@ -50,7 +50,6 @@ pub(crate) struct Gate {
 }
 
 /// A request that may go on.
-#[derive(Default)]
 pub(crate) struct Pass {
     decision: Option<Decision>,
     permit: Option<Permit>,

@@ -197,7 +197,8 @@ where
             auditor,
             request_id: request_id.clone(),
             address: client.address,
-            action: format!("{} {}", parts.method, parts.uri.path()),
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
         });
         parts.extensions.insert(client);
         if let Some(trace) = trace {

@@ -285,28 +285,33 @@ where
                 return admitted.err().unwrap_or(unreadable);
             }
         };
-        let messages: Vec<&Incoming> = match &incoming {
-            envelope::Body::One(incoming) => vec![incoming],
-            envelope::Body::Batch(batch) => batch.iter().flatten().collect(),
+        let (operations, calls, id) = match &incoming {
+            envelope::Body::One(one) => {
+                let id = one.request_id();
+                (
+                    vec![operation(one, &nothing)],
+                    usize::from(id.is_some()),
+                    id,
+                )
+            }
+            envelope::Body::Batch(batch) => {
+                let all = batch.iter().map(|it| match it {
+                    Ok(message) => operation(message, &nothing),
+                    Err(_) => malformed(&nothing),
+                });
+                let ids = batch.iter().flatten().filter_map(Incoming::request_id);
+                (all.collect(), ids.count(), None)
+            }
         };
-        let id = match messages[..] {
-            [one] => one.request_id(),
-            _ => None,
-        };
-        let requests = messages.iter().filter(|it| it.request_id().is_some());
-        let asked = (requests.count(), id);
-        if self.lifecycle.soft.is_cancelled() && asked.0 > 0 {
+        if self.lifecycle.soft.is_cancelled() && calls > 0 {
             return draining(id);
         }
-        let mut operations: Vec<_> = messages.iter().map(|it| operation(it, &nothing)).collect();
-        if let envelope::Body::Batch(batch) = &incoming {
-            operations.resize(batch.len(), malformed(&nothing));
-        }
+        let asked = (calls, id);
         let pass = match self.admit(&mut parts, &principal, &operations, asked).await {
             Ok(pass) => pass,
             Err(refusal) => return refusal,
         };
-        drop((operations, messages));
+        drop(operations);
         let mut response = match incoming {
             envelope::Body::Batch(batch) => self.batch(parts, principal, batch).await,
             envelope::Body::One(incoming) => match era(&incoming, &parts.headers) {

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use axum::body::Body;
-use http::Response;
+use http::{Method, Response, Uri};
 
 use crate::{
     audit::{Auditor, Opened, Refused},
@@ -16,7 +16,8 @@ pub(super) struct Asked {
     pub(super) auditor: Arc<dyn Auditor>,
     pub(super) request_id: RequestId,
     pub(super) address: IpAddr,
-    pub(super) action: String,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
 }
 
 impl Asked {
@@ -30,11 +31,14 @@ impl Asked {
             });
         }
         if let Some(note) = response.extensions_mut().remove::<RefusalNote>() {
+            let action = note
+                .action
+                .unwrap_or_else(|| format!("{} {}", self.method, self.uri.path()));
             self.auditor.refused(&Refused {
                 request_id: &self.request_id,
                 address: self.address,
                 principal: note.principal.as_ref(),
-                action: note.action.as_deref().unwrap_or(&self.action),
+                action: &action,
                 status: response.status().as_u16(),
                 reason: note.reason,
             });

@@ -311,6 +311,7 @@ impl Tail {
                     () = tail.token.cancelled() => return tail.end(),
                     () = tokio::time::sleep_until(tail.ends) => return tail.end(),
                     received = tail.subscription.next() => match received {
+                        Some(received) if !tail.concerns(&received) => {}
                         Some(received) if tail.authority.holds().await => {
                             tail.hear(received).await?;
                         }
@@ -346,19 +347,24 @@ impl Tail {
         Some(())
     }
 
+    /// Whether the caller may hear of it. Asked before its credential is looked at again, which is
+    /// too dear for what happens to others.
+    fn concerns(&self, received: &Received) -> bool {
+        match received {
+            Received::Missed => true,
+            Received::Event(event) => {
+                let audience = event.audience.as_ref();
+                audience.is_none_or(|audience| *audience == self.audience)
+            }
+        }
+    }
+
     /// Takes in what came; `None` when the session has ended.
     async fn hear(&mut self, received: Received) -> Option<()> {
         let event = match received {
             Received::Missed => return self.make_good().await,
             Received::Event(event) => event,
         };
-        if event
-            .audience
-            .as_ref()
-            .is_some_and(|audience| *audience != self.audience)
-        {
-            return Some(());
-        }
         let wanted = match &event.change {
             Change::Tools => self.watch.tools,
             Change::Prompts => self.watch.prompts,

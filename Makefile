@@ -4,18 +4,20 @@
 .PHONY: run test check check-deep bench fmt docs
 
 CARGO_FLAGS := --locked
-TIDY := cargo test $(CARGO_FLAGS) --workspace --test it -- tidy::
+# Everything that a release has.
+ALL := $(CARGO_FLAGS) --workspace --features mongodb
+TIDY := cargo test $(ALL) --test it -- tidy::
 
 # The server on http://127.0.0.1:3000/mcp, notes in data/notes.db; stop it with Ctrl-C.
-# Built without optimisation: that compiles in half of the time and is fast enough for one person. What others
-# rely on is built with `cargo build --release --locked`.
+# Built without optimisation and without MongoDB: that compiles in a third of the time and is enough for one person.
+# What others rely on is built with `cargo build --release --locked --features mongodb`.
 run:
 	cargo run $(CARGO_FLAGS) --bin mcp-notes -- serve
 
 # Every test. What the tests need beside Rust goes into .tools and is named while it is installed.
 test:
 	scripts/install-test-tools.sh
-	cargo test $(CARGO_FLAGS) --workspace
+	cargo test $(ALL)
 
 # What a change is held to beside the tests: form, spelling, lints, documentation, structure, dependencies.
 # Lints and documentation are checked and not built, so of these only the tests of structure, which are built
@@ -27,8 +29,8 @@ check:
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo tree --locked --quiet --depth 0 --manifest-path fuzz/Cargo.toml
 	.tools/typos/bin/typos
-	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- --deny warnings
-	RUSTDOCFLAGS="--deny warnings" cargo doc $(CARGO_FLAGS) --workspace --no-deps
+	cargo clippy $(ALL) --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc $(ALL) --no-deps
 	$(TIDY)
 	scripts/check-dependencies.sh
 

@@ -9,6 +9,9 @@ set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 pins=$root/crates/mcp-notes/tests/clients
 tools=${TEST_TOOLS:-$root/.tools}
+mkdir -p "$tools"
+# What is installed holds its own path, which must be good from wherever the folder is linked.
+tools=$(CDPATH='' cd -- "$tools" && pwd -P)
 node_major_min=22
 
 say() { printf 'test tools: %s\n' "$*"; }

@@ -16,6 +16,7 @@ use crate::{
     limit::{Budgets, Limiter, MemoryLimiter},
     policy::{Policy, Unscoped},
     session::{MemorySessions, SessionStore},
+    signals::{Alone, Signals},
     tls::Tls,
     transport,
 };
@@ -77,6 +78,9 @@ pub struct Config {
     pub sessions: Arc<dyn SessionStore>,
     /// The channel of change notifications. Default: in memory.
     pub events: Arc<dyn Events>,
+    /// The way to the other replicas of this server, which sessions of the older revisions need.
+    /// Default: there are none.
+    pub signals: Arc<dyn Signals>,
     /// What must work for the server to be ready. Default: nothing.
     pub checks: Vec<Arc<dyn Check>>,
 }
@@ -107,6 +111,7 @@ impl Default for Config {
             auditor: None,
             sessions: Arc::new(MemorySessions::new(crate::session::Limits::default())),
             events: Arc::new(MemoryEvents::default()),
+            signals: Arc::new(Alone),
             checks: Vec::new(),
         }
     }

@@ -14,6 +14,7 @@ pub mod lifecycle;
 pub mod limit;
 pub mod policy;
 pub mod session;
+pub mod signals;
 pub mod telemetry;
 pub mod tls;
 pub mod transport;

@@ -9,6 +9,7 @@
     reason = "logging is deprecated since 2026-07-28 and part of what came before"
 )]
 
+mod digest;
 pub mod memory;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -19,6 +20,7 @@ use rmcp::model::{InitializeRequestParams, LoggingLevel, ProtocolVersion};
 
 use crate::auth::Principal;
 
+pub use digest::SessionDigest;
 pub use memory::MemorySessions;
 
 /// What the server knows of one session.
@@ -75,6 +77,11 @@ impl SessionId {
     /// The id as it goes into the `Mcp-Session-Id` header.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What the session is called where its id must not be seen.
+    pub fn digest(&self) -> SessionDigest {
+        SessionDigest::of(self)
     }
 }
 
@@ -217,6 +224,10 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Ends what has expired. Called now and then; correctness does not depend on it.
     async fn sweep(&self);
+
+    /// Another replica says that this session has ended: what is remembered of it here is to be
+    /// forgotten. A store that asks on every request has nothing to do.
+    fn forget(&self, _session: &SessionDigest) {}
 
     /// How many sessions are open.
     async fn count(&self) -> Result<usize, SessionError>;

@@ -1,18 +1,20 @@
 #!/bin/sh
 # Installs what the tests need beside Rust into .tools (TEST_TOOLS names another folder): the official MCP
-# conformance suite and the Node.js it wants, the official MCP clients, schemathesis. Versions are pinned in
-# crates/mcp-notes/tests/clients; what is there already and current is left alone, and what the system lacks for
-# it is installed with apt-get (packages.sh), nginx among it. Afterwards .tools/bin has node, conformance, python,
-# schemathesis and nginx.
+# conformance suite and the Node.js it wants, the official MCP clients, schemathesis, and FerretDB where there is no
+# MongoDB. Versions are pinned in crates/mcp-notes/tests/clients and crates/notes/tests/engine; what is there already
+# and current is left alone, and what the system lacks for it is installed with apt-get (packages.sh), nginx among
+# it. Afterwards .tools/bin has node, conformance, python, schemathesis, nginx and ferretdb-engine.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 pins=$root/crates/mcp-notes/tests/clients
+engine=$root/crates/notes/tests/engine
 tools=${TEST_TOOLS:-$root/.tools}
 mkdir -p "$tools"
 # What is installed holds its own path, which must be good from wherever the folder is linked.
 tools=$(CDPATH='' cd -- "$tools" && pwd -P)
 node_major_min=22
+go_minor_min=22
 
 say() { printf 'test tools: %s\n' "$*"; }
 fail() {
@@ -93,6 +95,37 @@ install_nginx() {
     ln -sfn "$(find_nginx)" "$tools/bin/nginx"
 }
 
+# Go where its own archive puts it, which is not on the path of everybody.
+find_go() (
+    PATH=$PATH:/usr/local/go/bin
+    command -v go
+)
+
+install_engine() {
+    if [ -n "${TEST_MONGODB_URL:-}" ] || command -v mongod >/dev/null; then
+        say "there is a MongoDB to test with, so FerretDB is not built"
+        return
+    fi
+    stamp=$(stamp_of "$engine/go.mod" "$engine/go.sum" "$engine/main.go")
+    if is_current engine "$stamp"; then
+        say "FerretDB is current"
+        return
+    fi
+    need golang-go find_go
+    go=$(find_go)
+    minor=$("$go" env GOVERSION | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+    [ "${minor:-0}" -ge "$go_minor_min" ] ||
+        fail "$("$go" version) is too old; install Go 1.$go_minor_min or newer, or a mongod, or set TEST_MONGODB_URL"
+    say "building with Go, which takes minutes: FerretDB $(sed -n 's/^require .*FerretDB v//p' "$engine/go.mod")"
+    rm -f "$tools/engine.stamp"
+    # Its version is not asked of git, and no C compiler is involved.
+    (cd "$engine" && CGO_ENABLED=0 GOTOOLCHAIN=local "$go" build -mod=readonly -buildvcs=false -trimpath \
+        -ldflags='-s -w' -tags ferretdb_no_postgresql -o "$tools/bin/ferretdb-engine.new" .) ||
+        fail "go build failed; its messages are above"
+    mv "$tools/bin/ferretdb-engine.new" "$tools/bin/ferretdb-engine"
+    printf '%s\n' "$stamp" >"$tools/engine.stamp"
+}
+
 write_command() {
     printf '#!/bin/sh\n%s\n' "$2" >"$tools/bin/$1.new"
     chmod +x "$tools/bin/$1.new"
@@ -111,3 +144,5 @@ install_npm
 install_python
 # Stands in front of the server in a test.
 install_nginx
+# What tests of MongoDB talk to.
+install_engine

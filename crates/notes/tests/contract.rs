@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     reason = "a law that does not hold ends its test"
 )]
@@ -12,6 +13,12 @@ mod access;
 mod apart;
 #[path = "contract/completing.rs"]
 mod completing;
+#[cfg(feature = "mongodb")]
+#[path = "contract/databases.rs"]
+mod databases;
+#[cfg(feature = "mongodb")]
+#[path = "contract/engine.rs"]
+mod engine;
 #[path = "contract/finding.rs"]
 mod finding;
 #[path = "contract/lists.rs"]

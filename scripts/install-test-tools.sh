@@ -2,8 +2,9 @@
 # Installs what the tests need beside Rust into .tools (TEST_TOOLS names another folder): the official MCP
 # conformance suite and the Node.js it wants, the official MCP clients, schemathesis, and FerretDB where there is no
 # MongoDB. Versions are pinned in crates/mcp-notes/tests/clients and crates/notes/tests/engine; what is there already
-# and current is left alone, and what the system lacks for it is installed with apt-get (packages.sh), nginx among
-# it. Afterwards .tools/bin has node, conformance, python, schemathesis, nginx and ferretdb-engine.
+# and current is left alone, and what the system lacks for it is installed with apt-get (packages.sh), nginx and
+# Redis among it. Afterwards .tools/bin has node, conformance, python, schemathesis, nginx, redis-server, redis-cli
+# and ferretdb-engine.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -126,6 +127,18 @@ install_engine() {
     printf '%s\n' "$stamp" >"$tools/engine.stamp"
 }
 
+install_redis() {
+    if ! command -v redis-server >/dev/null; then
+        need redis-server command -v redis-server
+        # The package starts a server on port 6379, which nobody asked for.
+        $as_root systemctl disable --quiet --now redis-server 2>/dev/null || $as_root service redis-server stop >/dev/null 2>&1 || true
+    fi
+    # It comes with the server, in a package of its own.
+    need redis-tools command -v redis-cli
+    ln -sfn "$(command -v redis-server)" "$tools/bin/redis-server"
+    ln -sfn "$(command -v redis-cli)" "$tools/bin/redis-cli"
+}
+
 write_command() {
     printf '#!/bin/sh\n%s\n' "$2" >"$tools/bin/$1.new"
     chmod +x "$tools/bin/$1.new"
@@ -146,3 +159,5 @@ install_python
 install_nginx
 # What tests of MongoDB talk to.
 install_engine
+# Holds what replicas share; a sentinel is the same program.
+install_redis

@@ -13,6 +13,7 @@ pub mod health;
 pub mod lifecycle;
 pub mod limit;
 pub mod policy;
+pub mod redis;
 pub mod session;
 pub mod signals;
 pub mod telemetry;

@@ -12,6 +12,7 @@
 mod certificates;
 mod mcp;
 mod raw;
+mod redis;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -25,6 +26,7 @@ pub use self::{
     certificates::{Authority, Issued, install, trusting},
     mcp::{Legacy, Modern, RpcAnswer, post},
     raw::{Next, RawClient, RawHead, RawResponse, SseEvent, SseReader},
+    redis::RedisServer,
 };
 use crate::{Config, Drained, ServeError, Server, lifecycle::Lifecycle};
 

@@ -1,0 +1,66 @@
+//! One command: its tries, its pauses, its deadlines.
+
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{
+    Again, RedisError,
+    keeper::{Core, Live},
+    trouble::{self, Lost},
+    with_jitter,
+};
+
+/// The pauses between the tries of one call.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(200)];
+
+/// Sends `command` until it has an answer, it is not to be sent again, or time is up.
+pub(super) async fn call(core: &Core, command: &Cmd, again: Again) -> Result<Value, RedisError> {
+    let deadlines = &core.settings.deadlines;
+    let end = Instant::now() + deadlines.request;
+    let mut pauses = PAUSES.iter();
+    loop {
+        let by = end.min(Instant::now() + deadlines.attempt);
+        let lost = match core.live(by).await {
+            Some(live) => match attempt(core, &live, command, by).await {
+                Ok(value) => return Ok(value),
+                Err(lost) => lost,
+            },
+            None => return Err(RedisError::Unavailable),
+        };
+        let may_repeat = match lost {
+            Lost::Refused(_) => false,
+            Lost::NotDone { .. } | Lost::Elsewhere(_) => true,
+            Lost::Unknown => again == Again::Safe,
+        };
+        let Some(pause) = pauses.next().filter(|_| may_repeat) else {
+            return Err(lost.into());
+        };
+        let next = Instant::now() + with_jitter(*pause);
+        if next >= end {
+            return Err(lost.into());
+        }
+        sleep_until(next).await;
+    }
+}
+
+/// Sends it once, and tells the keeper what that says of the connection.
+async fn attempt(core: &Core, live: &Live, command: &Cmd, by: Instant) -> Result<Value, Lost> {
+    let sent = async {
+        match live.wire.send(command).await.map_err(trouble::of_command) {
+            Err(Lost::Elsewhere(error)) => {
+                let followed = live.wire.follow(command, &error).await;
+                followed.map_err(trouble::of_command)
+            }
+            answer => answer,
+        }
+    };
+    let answer = timeout_at(by, sent).await.unwrap_or(Err(Lost::Unknown));
+    match &answer {
+        Ok(_) | Err(Lost::Refused(_)) => core.succeeded(),
+        Err(Lost::NotDone { demoted: true }) if live.address.is_some() => core.ended(live.number),
+        Err(_) => core.failed(live.number),
+    }
+    answer
+}

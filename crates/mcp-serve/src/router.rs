@@ -70,7 +70,7 @@ use crate::{
     telemetry::{
         AccessLine, AccessNote, RequestId, RequestIds, RouteName, TraceParent, X_REQUEST_ID,
     },
-    transport::Transport,
+    transport::{SharedParts, Transport},
 };
 
 /// Every route and every layer of one server.
@@ -131,8 +131,11 @@ where
                 config.mcp,
                 gate.clone(),
                 config.limits.body_bytes_max,
-                config.sessions,
-                config.events,
+                SharedParts {
+                    sessions: config.sessions,
+                    events: config.events,
+                    signals: config.signals,
+                },
                 lifecycle,
             )),
             // The bound of the body is ours, so axum's own must not come before it.

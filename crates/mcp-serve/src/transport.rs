@@ -22,6 +22,8 @@ mod media;
 mod method;
 mod modern;
 mod opening;
+mod relay;
+mod replicas;
 mod revision;
 mod schema;
 mod stream;
@@ -44,17 +46,19 @@ use tokio::sync::Semaphore;
 use self::{
     admission::{malformed, operation},
     answer::Side,
-    calls::{Calls, Listeners, LiveStreams, Logs},
+    calls::{Calls, Listeners, Logs},
     converse::{Asked, Conversation},
     envelope::Incoming,
     media::{Accepts, accepts, is_json},
     method::Era,
+    relay::Exchange,
+    replicas::Replicas,
     schema::Schemas,
     stream::Log,
 };
 use crate::{
     auth::Principal, events::Events, gate::Gate, lifecycle::Lifecycle, policy::Operation,
-    session::SessionStore, telemetry::AccessNote,
+    session::SessionStore, signals::Signals, telemetry::AccessNote,
 };
 
 pub use self::answer::CacheHints;
@@ -166,10 +170,20 @@ pub struct Transport<F> {
     asked: Arc<Asked>,
     calls: Arc<Calls>,
     logs: Arc<Logs>,
-    live: Arc<LiveStreams>,
+    replicas: Arc<Replicas>,
     listeners: Arc<Listeners>,
     /// Places for notifications that handlers are busy with.
     notices: Arc<Semaphore>,
+}
+
+/// What the replicas of a server have in common.
+pub(crate) struct SharedParts {
+    /// Where sessions of the older revisions are kept.
+    pub(crate) sessions: Arc<dyn SessionStore>,
+    /// The channel of change notifications.
+    pub(crate) events: Arc<dyn Events>,
+    /// The way from one replica to the others.
+    pub(crate) signals: Arc<dyn Signals>,
 }
 
 /// Notifications that handlers may be busy with at the same time.
@@ -188,10 +202,14 @@ where
         settings: Settings,
         gate: Arc<Gate>,
         body_bytes_max: usize,
-        sessions: Arc<dyn SessionStore>,
-        events: Arc<dyn Events>,
+        shared: SharedParts,
         lifecycle: Lifecycle,
     ) -> Self {
+        let SharedParts {
+            sessions,
+            events,
+            signals,
+        } = shared;
         let handler = factory();
         let info = handler.get_info();
         let known = handler.supported_protocol_versions();
@@ -199,8 +217,18 @@ where
             .into_iter()
             .filter(|it| known.contains(it))
             .collect();
-        let logs = Arc::new(Logs::default());
+        let (asked, calls, logs) = <(Arc<Asked>, Arc<Calls>, Arc<Logs>)>::default();
         calls::sweep(&lifecycle, sessions.clone(), &logs);
+        let replicas = Replicas {
+            sessions: sessions.clone(),
+            asked: asked.clone(),
+            calls: calls.clone(),
+            logs: logs.clone(),
+            live: Arc::default(),
+            exchange: Exchange::new(signals, lifecycle.clone()),
+        };
+        let replicas = Arc::new(replicas);
+        replicas.clone().listen(&lifecycle);
         Self {
             factory,
             side: Side {
@@ -216,10 +244,10 @@ where
             versions,
             silent: Conversation::silent(lifecycle.hard.child_token()),
             schemas: Schemas::default(),
-            asked: Arc::default(),
-            calls: Arc::default(),
+            asked,
+            calls,
             logs,
-            live: Arc::default(),
+            replicas,
             listeners: Arc::default(),
             notices: Arc::new(Semaphore::new(NOTICES_MAX)),
             lifecycle,

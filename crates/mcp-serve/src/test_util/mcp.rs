@@ -196,6 +196,15 @@ impl Legacy {
         Ok(client)
     }
 
+    /// The same session at another replica of the server.
+    #[must_use]
+    pub fn at(&self, address: SocketAddr) -> Self {
+        Self {
+            address,
+            ..self.clone()
+        }
+    }
+
     /// Calls `method` in the session and waits for the whole answer.
     pub async fn call(&mut self, method: &str, params: Value) -> io::Result<RpcAnswer> {
         let body = self.body(method, params);
@@ -218,7 +227,13 @@ impl Legacy {
 
     /// Calls `method`, whose answer is a stream.
     pub async fn open(&mut self, method: &str, params: Value) -> io::Result<SseReader> {
-        let body = self.body(method, params).to_string();
+        let body = self.body(method, params);
+        self.open_body(&body).await
+    }
+
+    /// Posts a request whose answer is a stream.
+    pub async fn open_body(&self, body: &Value) -> io::Result<SseReader> {
+        let body = body.to_string();
         let headers = self.session_headers();
         let client = RawClient::connect(self.address).await?;
         client
@@ -228,7 +243,15 @@ impl Legacy {
 
     /// Opens the session's stream of notifications.
     pub async fn open_get(&self) -> io::Result<SseReader> {
-        let headers = self.session_headers();
+        self.resume(None).await
+    }
+
+    /// Goes on after the event `last`, or opens the stream of notifications.
+    pub async fn resume(&self, last: Option<&str>) -> io::Result<SseReader> {
+        let mut headers = self.session_headers();
+        if let Some(last) = last {
+            headers.push(("Last-Event-ID".to_owned(), last.to_owned()));
+        }
         let client = RawClient::connect(self.address).await?;
         client
             .open_stream("GET", &self.path, &borrowed(&headers), b"")

@@ -1,5 +1,6 @@
 //! What is going on in the sessions of the older revisions on this replica: running calls, answers
-//! that can be taken up again, and streams of change notifications.
+//! that can be taken up again, and streams of change notifications. Sessions go by their digest here,
+//! as they do between replicas.
 
 use std::{
     collections::HashMap,
@@ -7,18 +8,21 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rmcp::model::RequestId;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 use super::stream::Log;
 use crate::{
     auth::Principal,
     lifecycle::Lifecycle,
-    session::{SessionId, SessionStore},
+    session::{SessionDigest, SessionStore},
 };
 
 /// A finished answer is kept for a client that lost its connection for so long.
@@ -40,11 +44,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     running: Mutex<Running>,
+    engaged: TaskTracker,
 }
 
 #[derive(Debug, Default)]
 struct Running {
-    of: HashMap<SessionId, HashMap<RequestId, CancellationToken>>,
+    of: HashMap<SessionDigest, HashMap<RequestId, CancellationToken>>,
     /// How many there are in all sessions together.
     count: usize,
 }
@@ -53,7 +58,7 @@ impl Calls {
     /// Enters a call, of which at most `max` may run in one session.
     pub(super) fn enter(
         self: &Arc<Self>,
-        session: &SessionId,
+        session: &SessionDigest,
         id: &RequestId,
         ct: CancellationToken,
         max: usize,
@@ -70,29 +75,40 @@ impl Calls {
         if running.count >= CALLS_MAX {
             return Err(NotEntered::TooMany);
         }
-        let calls = running.of.entry(session.clone()).or_default();
+        let calls = running.of.entry(*session).or_default();
         calls.insert(id.clone(), ct);
         running.count += 1;
         Ok(Entered {
             calls: self.clone(),
-            session: session.clone(),
+            session: *session,
             id: id.clone(),
+            _engaged: self.engage(),
         })
     }
 
-    /// Cancels one call; nothing happens when it does not run.
-    pub(super) fn cancel(&self, session: &SessionId, id: &RequestId) {
+    /// Cancels one call; `false` when it does not run.
+    pub(super) fn cancel(&self, session: &SessionDigest, id: &RequestId) -> bool {
         let running = lock(&self.running);
-        if let Some(ct) = running.of.get(session).and_then(|calls| calls.get(id)) {
-            ct.cancel();
-        }
+        let call = running.of.get(session).and_then(|calls| calls.get(id));
+        call.inspect(|ct| ct.cancel()).is_some()
     }
 
     /// Cancels every call of a session that has ended.
-    pub(super) fn cancel_all(&self, session: &SessionId) {
+    pub(super) fn cancel_all(&self, session: &SessionDigest) {
         if let Some(calls) = lock(&self.running).of.get(session) {
             calls.values().for_each(CancellationToken::cancel);
         }
+    }
+
+    /// Counts as a running call for [`Self::idle`] until it is dropped.
+    pub(super) fn engage(&self) -> TaskTrackerToken {
+        self.engaged.token()
+    }
+
+    /// Waits until nothing runs, once nothing new is to begin.
+    pub(super) async fn idle(&self) {
+        self.engaged.close();
+        self.engaged.wait().await;
     }
 }
 
@@ -109,8 +125,9 @@ pub(super) enum NotEntered {
 #[derive(Debug)]
 pub(super) struct Entered {
     calls: Arc<Calls>,
-    session: SessionId,
+    session: SessionDigest,
     id: RequestId,
+    _engaged: TaskTrackerToken,
 }
 
 impl Drop for Entered {
@@ -134,14 +151,14 @@ pub(super) struct Logs {
 
 #[derive(Debug)]
 struct Kept {
-    session: SessionId,
+    session: SessionDigest,
     log: Arc<Log>,
     since: Instant,
     finished: Option<Instant>,
 }
 
 impl Logs {
-    pub(super) fn keep(&self, session: &SessionId, id: String, log: Arc<Log>) {
+    pub(super) fn keep(&self, session: &SessionDigest, id: String, log: Arc<Log>) {
         let mut kept = lock(&self.kept);
         let is_own = |it: &Kept| it.session == *session;
         let own_full = kept.values().filter(|it| is_own(it)).count() >= KEPT_PER_SESSION;
@@ -156,7 +173,7 @@ impl Logs {
         kept.insert(
             id,
             Kept {
-                session: session.clone(),
+                session: *session,
                 log,
                 since,
                 finished: None,
@@ -165,14 +182,14 @@ impl Logs {
     }
 
     /// The answer `id` if it is one of this session.
-    pub(super) fn find(&self, session: &SessionId, id: &str) -> Option<Arc<Log>> {
+    pub(super) fn find(&self, session: &SessionDigest, id: &str) -> Option<Arc<Log>> {
         lock(&self.kept)
             .get(id)
             .filter(|it| it.session == *session)
             .map(|it| it.log.clone())
     }
 
-    pub(super) fn forget_all(&self, session: &SessionId) {
+    pub(super) fn forget_all(&self, session: &SessionDigest) {
         lock(&self.kept).retain(|_, it| it.session != *session);
     }
 
@@ -188,23 +205,38 @@ impl Logs {
     }
 }
 
-/// The stream of change notifications of each session that has one; a new one replaces it.
+/// The stream of change notifications of each session that has one; a new one replaces it, on
+/// whichever replica it is opened.
 #[derive(Debug, Default)]
 pub(super) struct LiveStreams {
-    open: Mutex<HashMap<SessionId, (u64, CancellationToken)>>,
-    opened: AtomicU64,
+    open: Mutex<HashMap<SessionDigest, (Opened, CancellationToken)>>,
+    /// The newest time of any stream of any replica that this one heard of.
+    newest: AtomicU64,
 }
+
+/// When a stream was opened. Of two streams of one session the greater one stays, and every replica
+/// sees the same one as the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Opened {
+    /// In milliseconds since 1970, and later than that of any stream that was heard of before.
+    pub(super) at: u64,
+    /// Tells those of one time apart; random.
+    pub(super) tie: u64,
+}
+
+/// Times further ahead than this are somebody's mistake and do not become everybody's.
+const AHEAD_MAX: Duration = Duration::from_hours(1);
 
 impl LiveStreams {
     /// Enters a stream and ends the one before. The token is cancelled when this one is to end.
     pub(super) fn open(
         self: &Arc<Self>,
-        session: &SessionId,
+        session: &SessionDigest,
         parent: &CancellationToken,
     ) -> (CancellationToken, LiveStream) {
         let token = parent.child_token();
-        let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        let before = lock(&self.open).insert(session.clone(), (number, token.clone()));
+        let opened = self.now();
+        let before = lock(&self.open).insert(*session, (opened, token.clone()));
         if let Some((_, before)) = before {
             before.cancel();
         }
@@ -213,26 +245,70 @@ impl LiveStreams {
             token,
             LiveStream {
                 streams,
-                session: session.clone(),
-                number,
+                session: *session,
+                opened,
             },
         )
     }
 
+    fn now(&self) -> Opened {
+        let now = wall_ms();
+        let later = |newest: u64| Some(now.max(newest.saturating_add(1)));
+        let before = self
+            .newest
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+        let mut tie = [0; 8];
+        // Without randomness two streams of the same millisecond may both end.
+        let _ = getrandom::fill(&mut tie);
+        Opened {
+            at: before.map_or(now, |newest| now.max(newest.saturating_add(1))),
+            tie: u64::from_ne_bytes(tie),
+        }
+    }
+
+    /// Ends the stream of a session that has one elsewhere, unless the one here is newer.
+    pub(super) fn replaced(&self, session: &SessionDigest, by: Opened) {
+        if by.at <= wall_ms().saturating_add(millis(AHEAD_MAX)) {
+            self.newest.fetch_max(by.at, Ordering::Relaxed);
+        }
+        let mut open = lock(&self.open);
+        if open.get(session).is_some_and(|(own, _)| *own < by)
+            && let Some((_, token)) = open.remove(session)
+        {
+            token.cancel();
+        }
+    }
+
     /// Ends the stream of a session that has ended.
-    pub(super) fn close(&self, session: &SessionId) {
+    pub(super) fn close(&self, session: &SessionDigest) {
         if let Some((_, token)) = lock(&self.open).remove(session) {
             token.cancel();
         }
     }
 }
 
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, millis)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A stream in [`LiveStreams`], taken out on drop.
 #[derive(Debug)]
 pub(super) struct LiveStream {
     streams: Arc<LiveStreams>,
-    session: SessionId,
-    number: u64,
+    session: SessionDigest,
+    opened: Opened,
+}
+
+impl LiveStream {
+    /// When it was opened.
+    pub(super) fn opened(&self) -> Opened {
+        self.opened
+    }
 }
 
 impl Drop for LiveStream {
@@ -240,7 +316,7 @@ impl Drop for LiveStream {
         let mut open = lock(&self.streams.open);
         if open
             .get(&self.session)
-            .is_some_and(|(number, _)| *number == self.number)
+            .is_some_and(|(opened, _)| *opened == self.opened)
         {
             open.remove(&self.session);
         }

@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::stream::{Frame, Kind, Log};
-use crate::session::SessionId;
+use crate::{session::SessionDigest, signals::Token};
 
 /// What a client takes besides the answer.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +37,7 @@ pub(super) struct Wants {
     /// Log lines from this level on.
     pub(super) log: Option<LoggingLevel>,
     /// Requests: the session in which it answers them, and what it said that it can.
-    pub(super) requests: Option<(SessionId, Arc<InitializeRequestParams>)>,
+    pub(super) requests: Option<(SessionDigest, Arc<InitializeRequestParams>)>,
 }
 
 impl Wants {
@@ -206,7 +206,7 @@ pub(super) struct Asked {
 
 #[derive(Debug)]
 struct Question {
-    session: SessionId,
+    session: SessionDigest,
     own_id: RequestId,
     answers: mpsc::UnboundedSender<ClientJsonRpcMessage>,
 }
@@ -217,26 +217,23 @@ impl Asked {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands a client's answer to the call that waits for it; `false` when none does in this
-    /// session.
+    /// Hands a client's answer to the call that waits for it, or gives it back when none does in
+    /// this session.
     pub(super) fn answer(
         &self,
-        session: &SessionId,
+        session: &SessionDigest,
         id: &RequestId,
         result: Result<Value, ErrorData>,
-    ) -> bool {
+    ) -> Result<(), Result<Value, ErrorData>> {
         let question = {
             let mut open = self.open();
-            if open
-                .get(id)
-                .is_none_or(|question| question.session != *session)
-            {
-                return false;
+            match open.get(id) {
+                Some(question) if question.session == *session => open.remove(id),
+                _ => None,
             }
-            open.remove(id)
         };
         let Some(question) = question else {
-            return false;
+            return Err(result);
         };
         let message = match result {
             Ok(result) => match serde_json::from_value::<ClientResult>(result) {
@@ -248,8 +245,16 @@ impl Asked {
             },
             Err(error) => JsonRpcMessage::error(error, Some(question.own_id)),
         };
-        question.answers.send(message).is_ok()
+        // The call may have ended just now, which is no fault of the answer.
+        let _ = question.answers.send(message);
+        Ok(())
     }
+}
+
+/// Whether a request of a server like this one can have the id: an answer to anything else is of
+/// interest to no replica.
+pub(super) fn may_be_asked(id: &RequestId) -> bool {
+    matches!(id, RequestId::String(id) if id.len() == 32 && Token::parse(id).is_some())
 }
 
 /// rmcp's view of one request's way to the client.
@@ -314,7 +319,7 @@ impl Outlet {
         }
         let asked = self.asked.upgrade()?;
         // Random, so that no other call's and no other replica's question has the same id.
-        let wire = RequestId::String(SessionId::random().ok()?.as_str().into());
+        let wire = RequestId::String(Token::random().ok()?.as_str().into());
         let question = Question {
             session,
             own_id,

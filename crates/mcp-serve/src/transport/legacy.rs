@@ -23,13 +23,16 @@ use super::{
     envelope::{Call, Incoming, Malformed, Params},
     method::{self, Era},
     opening::{self, Open},
-    operation, seen,
+    operation,
+    replicas::Unreachable,
+    seen,
     stream::{self, Frame, Log, Step},
     work::{self, Delivery, Held, STORE_DEADLINE, Work},
 };
 use crate::{
     auth::Principal,
     session::{Session, SessionChange, SessionError, SessionId},
+    signals::Token,
 };
 
 impl<H, F> Transport<F>
@@ -74,27 +77,22 @@ where
             }
             other => other,
         };
-        self.one_way(&open, &parts, incoming);
-        seen(
-            answer::empty(StatusCode::ACCEPTED),
-            Some(&version),
-            method,
-            None,
-        )
+        let response = match self.one_way(&open, &parts, incoming) {
+            Ok(()) => answer::empty(StatusCode::ACCEPTED),
+            Err(Unreachable) => unreachable_for_now(),
+        };
+        seen(response, Some(&version), method, None)
     }
 
     /// A notification or an answer, neither of which is answered.
-    fn one_way(&self, open: &Open, parts: &Parts, incoming: Incoming) {
+    fn one_way(&self, open: &Open, parts: &Parts, incoming: Incoming) -> Result<(), Unreachable> {
         match incoming {
             Incoming::Notification { method, params } => {
                 self.notified(open, parts, &method, params);
+                Ok(())
             }
-            Incoming::Answer { id, result } => {
-                if !self.asked.answer(&open.0, &id, result) {
-                    tracing::debug!("an answer came for a request that does not wait");
-                }
-            }
-            Incoming::Request(_) => {}
+            Incoming::Answer { id, result } => self.replicas.answered(open.0.digest(), &id, result),
+            Incoming::Request(_) => Ok(()),
         }
     }
 
@@ -106,7 +104,7 @@ where
                     return;
                 };
                 if let Some(id) = &params.request_id {
-                    self.calls.cancel(&open.0, id);
+                    self.replicas.cancelled(open.0.digest(), id);
                 }
                 ClientNotification::CancelledNotification(CancelledNotification::new(params))
             }
@@ -180,7 +178,8 @@ where
         };
         let ct = self.lifecycle.hard.child_token();
         let max = self.settings.calls_per_session_max;
-        let entered = match self.calls.enter(&session, &work.id, ct.clone(), max) {
+        let digest = session.digest();
+        let entered = match self.calls.enter(&digest, &work.id, ct.clone(), max) {
             Ok(entered) => entered,
             Err(why) => return (refuse_call(&work.id, why), tool),
         };
@@ -188,7 +187,7 @@ where
         let reader = log.read(None);
         let wants = if accepts.sse { wants } else { Wants::default() };
         let held = Held {
-            session: session.clone(),
+            session,
             principal: record.principal.clone(),
             _entered: entered,
         };
@@ -200,7 +199,7 @@ where
             guard: None,
             prime,
         };
-        let keep = || self.logs.keep(&session, name, log);
+        let keep = || self.logs.keep(&digest, name, log);
         (
             work::deliver(reader, delivery, self.settings.keep_alive, keep).await,
             tool,
@@ -318,7 +317,7 @@ where
             progress: meta.get_progress_token(),
             log: logs.then(|| record.log_level.unwrap_or(LoggingLevel::Info)),
             requests: (self.settings.server_requests && askable)
-                .then(|| (session.clone(), record.client.clone())),
+                .then(|| (session.digest(), record.client.clone())),
         }
     }
 
@@ -362,7 +361,8 @@ where
                     }
                     Ok(Incoming::Request(call)) => inner.batched(parts, open, call).await,
                     Ok(incoming) => {
-                        inner.one_way(open, &parts, incoming);
+                        // A batch has one status, which is not this message's alone.
+                        let _ = inner.one_way(open, &parts, incoming);
                         None
                     }
                 }
@@ -404,7 +404,8 @@ where
         };
         let (id, ct) = (work.id.clone(), self.lifecycle.hard.child_token());
         let max = self.settings.calls_per_session_max;
-        let entered = match self.calls.enter(&open.0, &id, ct.clone(), max) {
+        let digest = open.0.digest();
+        let entered = match self.calls.enter(&digest, &id, ct.clone(), max) {
             Ok(entered) => entered,
             Err(why) => {
                 return Some(answer::failure(
@@ -467,6 +468,12 @@ fn refuse_call(id: &RequestId, why: NotEntered) -> Response<Body> {
     }
 }
 
+fn unreachable_for_now() -> Response<Body> {
+    let message = "other replicas of the server cannot be reached at the moment";
+    let error = ErrorData::internal_error(message, None);
+    answer::refuse_for_now(StatusCode::SERVICE_UNAVAILABLE, None, &error)
+}
+
 fn stream_name() -> Option<String> {
-    SessionId::random().ok().map(|id| id.as_str().to_owned())
+    Token::random().ok().map(|name| name.as_str().to_owned())
 }

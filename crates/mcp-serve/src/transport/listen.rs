@@ -157,7 +157,9 @@ where
             return too_many_streams(None);
         };
         let subscription = self.events.subscribe();
-        let (token, live) = self.live.open(session, &self.lifecycle.soft);
+        let (token, live) = self
+            .replicas
+            .open_stream(&session.digest(), &self.lifecycle.soft);
         let mut tail = Tail {
             subscription,
             audience: (self.settings.audience)(principal),

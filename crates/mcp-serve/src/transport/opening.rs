@@ -19,6 +19,7 @@ use super::{
     headers,
     listen::STANDALONE,
     method,
+    relay::{self, NotResumed},
     stream::{self, Sse},
     work::{STORE_DEADLINE, Work},
 };
@@ -121,9 +122,8 @@ where
             .and_then(|value| value.to_str().ok());
         match last.and_then(stream::parse_event_id) {
             Some((name, number)) if name != STANDALONE => {
-                let Some(log) = self.logs.find(&session, name) else {
-                    let error = ErrorData::invalid_request("this stream cannot be resumed", None);
-                    return answer::refuse(StatusCode::BAD_REQUEST, None, &error);
+                let Some(log) = self.logs.find(&session.digest(), name) else {
+                    return self.resume(&principal, &session, name, number).await;
                 };
                 let sse = Sse {
                     keep_alive: self.settings.keep_alive,
@@ -156,10 +156,39 @@ where
             Ok(false) => return Refusal::Unknown.respond(None, Some(note(&principal, None))),
             Err(error) => return Refusal::Store(error).respond(None, None),
         }
-        self.calls.cancel_all(&session);
-        self.logs.forget_all(&session);
-        self.live.close(&session);
+        self.replicas.ended(&session.digest());
         answer::empty(StatusCode::NO_CONTENT)
+    }
+
+    /// Goes on with an answer that another replica has.
+    async fn resume(
+        &self,
+        principal: &Principal,
+        session: &SessionId,
+        name: &str,
+        seen: Option<u64>,
+    ) -> Response<Body> {
+        let (status, message) = match self.replicas.resume(session.digest(), name, seen).await {
+            Ok(reader) => {
+                let ends = self.ends(principal);
+                return relay::respond(reader, name, self.settings.keep_alive, ends);
+            }
+            Err(NotResumed::Unknown) => (StatusCode::BAD_REQUEST, "this stream cannot be resumed"),
+            Err(NotResumed::TooMany) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many streams are being resumed; try again later",
+            ),
+            Err(NotResumed::Unreachable) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "other replicas of the server cannot be reached at the moment",
+            ),
+        };
+        if status == StatusCode::BAD_REQUEST {
+            let error = ErrorData::invalid_request(message, None);
+            return answer::refuse(status, None, &error);
+        }
+        let error = ErrorData::internal_error(message, None);
+        answer::refuse_for_now(status, None, &error)
     }
 
     /// The session that the headers name, if it is the principal's and the version agrees.

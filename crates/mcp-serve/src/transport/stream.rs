@@ -21,7 +21,7 @@ const WAITING_MAX: usize = 1024;
 const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// How long a client should wait before it comes back to a stream that was closed on purpose.
-const RETRY_MS: u32 = 500;
+pub(super) const RETRY_MS: u32 = 500;
 
 /// One JSON-RPC message, serialised.
 #[derive(Debug, Clone)]

@@ -19,7 +19,7 @@ const TOLERATED: &[(&str, &str, &str, &str)] = &[(
     "the suite has no test for it yet and skips it for every server",
 )];
 
-type Done = Result<(), Box<dyn Error>>;
+pub(crate) type Done = Result<(), Box<dyn Error>>;
 
 #[tokio::test]
 async fn requirements_of_2025_11_25() -> Done {
@@ -43,21 +43,26 @@ async fn scenarios_of_2025_03_26() -> Done {
 
 /// Runs the suite and demands that at least `passed_min` checks pass and none fails.
 async fn run(selection: &str, revision: &str, passed_min: usize) -> Done {
+    let server = mounted::start().await;
+    run_against(&server.mcp_url(), "one", selection, revision, passed_min).await
+}
+
+/// Runs the suite against the server at `url`; `name` tells its results from those of other runs.
+pub(crate) async fn run_against(
+    url: &str,
+    name: &str,
+    selection: &str,
+    revision: &str,
+    passed_min: usize,
+) -> Done {
     let suite = tool("conformance");
-    let results = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("conformance-{revision}"));
+    let folder = format!("conformance-{name}-{revision}");
+    let results = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
     if results.exists() {
         std::fs::remove_dir_all(&results)?;
     }
-    let server = mounted::start().await;
     let child = Command::new(suite)
-        .args([
-            "server",
-            "--url",
-            &server.mcp_url(),
-            selection,
-            revision,
-            "--output-dir",
-        ])
+        .args(["server", "--url", url, selection, revision, "--output-dir"])
         .arg(&results)
         .stdin(Stdio::null())
         .kill_on_drop(true)

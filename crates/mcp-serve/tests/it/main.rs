@@ -21,6 +21,7 @@ mod oracle;
 mod probes;
 mod proxies;
 mod proxy;
+mod replicas;
 mod signals;
 mod tls;
 mod transport;

@@ -14,10 +14,19 @@ use crate::fixture::{Fixture, FixtureEvent};
 /// Starts it on a free port. What the fixture announces goes out on the server's event channel.
 pub(crate) async fn start() -> TestServer {
     let events = Arc::new(MemoryEvents::default());
-    let channel = events.clone();
-    let fixture = Fixture::new()
+    let fixture = fixture(events.clone());
+    let config = Config {
+        events,
+        ..Config::default()
+    };
+    TestServer::start(move || fixture.clone(), axum::Router::new(), config).await
+}
+
+/// The fixture, as a server of ours wants it.
+pub(crate) fn fixture(events: Arc<MemoryEvents>) -> Fixture {
+    Fixture::new()
         .with_hook(Arc::new(move |event| {
-            channel.publish(Event {
+            events.publish(Event {
                 audience: None,
                 change: change(event),
             });
@@ -26,12 +35,7 @@ pub(crate) async fn start() -> TestServer {
             if let Some(handle) = context.extensions.get::<StreamHandle>() {
                 handle.close_connection();
             }
-        }));
-    let config = Config {
-        events,
-        ..Config::default()
-    };
-    TestServer::start(move || fixture.clone(), axum::Router::new(), config).await
+        }))
 }
 
 fn change(event: FixtureEvent) -> Change {

@@ -76,8 +76,23 @@ pub(crate) async fn start_with_remote(url: &str) -> Running {
     start_of(tools(url), |_| {}).await
 }
 
-async fn start_of(tools: Vec<Tool>, adjust: impl FnOnce(&mut Config)) -> Running {
+/// A handler, and what it tells.
+pub(crate) fn probe() -> (Probe, mpsc::UnboundedReceiver<Fate>) {
+    probe_with(tools("https://schemas.example/text.json"))
+}
+
+fn probe_with(tools: Vec<Tool>) -> (Probe, mpsc::UnboundedReceiver<Fate>) {
     let (fates_in, fates) = mpsc::unbounded_channel();
+    let tools = Arc::new(tools);
+    let probe = Probe {
+        tools,
+        fates: fates_in,
+    };
+    (probe, fates)
+}
+
+async fn start_of(tools: Vec<Tool>, adjust: impl FnOnce(&mut Config)) -> Running {
+    let (probe, fates) = probe_with(tools);
     let events = Arc::new(MemoryEvents::default());
     let mut config = Config {
         events: events.clone(),
@@ -85,10 +100,6 @@ async fn start_of(tools: Vec<Tool>, adjust: impl FnOnce(&mut Config)) -> Running
     };
     config.mcp.keep_alive = Duration::from_millis(200);
     adjust(&mut config);
-    let probe = Probe {
-        tools: Arc::new(tools),
-        fates: fates_in,
-    };
     let server = TestServer::start(move || probe.clone(), axum::Router::new(), config).await;
     Running {
         server,
@@ -116,6 +127,7 @@ fn tools(remote: &str) -> Vec<Tool> {
             "count",
             json!({"to": {"type": "integer"}, "bytes": {"type": "integer"}}),
         ),
+        tool("big", json!({"bytes": {"type": "integer"}})),
         tool("ask", json!({"question": {"type": "string"}})),
         tool("panic", json!({})),
         tool("fail", json!({})),
@@ -174,6 +186,21 @@ impl Probe {
         }
         let _ = self.fates.send(Fate::Done);
         Ok(text(format!("counted to {to}")))
+    }
+
+    /// One message of progress, and a result of so many bytes.
+    async fn big(
+        &self,
+        bytes: usize,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        if let Some(token) = context.meta.get_progress_token() {
+            let progress = ProgressNotificationParam::new(token, 1.0);
+            let _ = context.peer.notify_progress(progress).await;
+        }
+        let numbers = (0_u32..).flat_map(|number| format!("{number} ").into_bytes());
+        let text_bytes = numbers.take(bytes).collect();
+        Ok(text(String::from_utf8(text_bytes).unwrap_or_default()))
     }
 
     async fn ask(
@@ -244,6 +271,10 @@ impl ServerHandler for Probe {
             "count" => {
                 let bytes = usize::try_from(number("bytes")).unwrap_or_default();
                 self.count(number("to"), bytes, &context).await
+            }
+            "big" => {
+                let bytes = usize::try_from(number("bytes")).unwrap_or_default();
+                self.big(bytes, &context).await
             }
             "ask" => self.ask(word("question"), &context).await,
             "away" => match context.extensions.get::<StreamHandle>() {

@@ -11,6 +11,7 @@
 
 mod digest;
 pub mod memory;
+pub mod redis;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -20,6 +21,7 @@ use rmcp::model::{InitializeRequestParams, LoggingLevel, ProtocolVersion};
 
 use crate::auth::Principal;
 
+pub use self::redis::RedisSessions;
 pub use digest::SessionDigest;
 pub use memory::MemorySessions;
 
@@ -40,12 +42,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session as it is right after `initialize`.
+    /// A session as it is right after `initialize`. What `_meta` of that request says is of the
+    /// request alone and not kept.
     pub fn new(
         principal: Principal,
         version: ProtocolVersion,
-        client: InitializeRequestParams,
+        mut client: InitializeRequestParams,
     ) -> Self {
+        client.meta = None;
         Self {
             principal,
             version,

@@ -110,6 +110,20 @@ impl Principal {
         }
     }
 
+    /// The same caller, with nothing of the credential that it used.
+    pub(crate) fn bare(&self) -> Self {
+        let identity = Identity {
+            issuer: self.identity.issuer.clone(),
+            subject: self.identity.subject.clone(),
+            ..Identity::default()
+        };
+        Self {
+            key: self.key.clone(),
+            identity: identity.into(),
+            secret: None,
+        }
+    }
+
     /// What [`Self::with_secret`] was given.
     pub(crate) fn secret(&self) -> Option<&str> {
         self.secret.as_deref()

@@ -47,14 +47,12 @@ impl MemorySessions {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ended(&self, entry: &Entry, now: Instant) -> Option<EndReason> {
-        if now.duration_since(entry.created) >= self.limits.lifetime {
-            Some(EndReason::Lifetime)
-        } else if now.duration_since(entry.used) >= self.limits.idle {
-            Some(EndReason::Idle)
-        } else {
-            None
-        }
+    /// Why and when the entry ended, if its time is over.
+    fn ended(&self, entry: &Entry, now: Instant) -> Option<(EndReason, Instant)> {
+        let idle = (EndReason::Idle, entry.used + self.limits.idle);
+        let lifetime = (EndReason::Lifetime, entry.created + self.limits.lifetime);
+        let end = if idle.1 < lifetime.1 { idle } else { lifetime };
+        (end.1 <= now).then_some(end)
     }
 
     fn enter(
@@ -106,8 +104,8 @@ impl MemorySessions {
             .iter()
             .filter_map(|(id, entry)| Some((id.clone(), self.ended(entry, now)?)))
             .collect();
-        for (id, reason) in over {
-            ends.extend(open.remove(&id, reason, now));
+        for (id, (reason, at)) in over {
+            ends.extend(open.remove(&id, reason, at));
         }
     }
 
@@ -131,11 +129,11 @@ impl MemorySessions {
         if entry.session.principal != *principal {
             return None;
         }
-        let Some(reason) = self.ended(entry, now) else {
+        let Some((reason, at)) = self.ended(entry, now) else {
             entry.used = now;
             return Some(with(entry));
         };
-        let end = open.remove(id, reason, now);
+        let end = open.remove(id, reason, at);
         drop(open);
         self.tell(end);
         None
@@ -149,7 +147,7 @@ impl Default for MemorySessions {
 }
 
 impl Open {
-    fn remove(&mut self, id: &SessionId, reason: EndReason, now: Instant) -> Option<SessionEnd> {
+    fn remove(&mut self, id: &SessionId, reason: EndReason, at: Instant) -> Option<SessionEnd> {
         let entry = self.entries.remove(id)?;
         if let Some(count) = self.per_principal.get_mut(&entry.session.principal) {
             *count -= 1;
@@ -159,7 +157,7 @@ impl Open {
         }
         Some(SessionEnd {
             reason,
-            age: now.duration_since(entry.created),
+            age: at.duration_since(entry.created),
         })
     }
 

@@ -22,6 +22,7 @@ mod probes;
 mod proxies;
 mod proxy;
 mod replicas;
+mod sessions;
 mod signals;
 mod tls;
 mod transport;

@@ -1,0 +1,3 @@
+local used = times()
+close()
+return { 'ended', used, ends, now }

@@ -44,11 +44,11 @@ pub(super) struct Estimate {
 /// All sessions at one time.
 pub(super) struct Census {
     pub(super) open: usize,
-    oldest: Option<Idle>,
+    oldest: Option<Oldest>,
 }
 
-/// A session and how long it was not used.
-struct Idle {
+/// A session, when it was last used, and how long ago that is.
+struct Oldest {
     digest: String,
     used: u64,
     idle: Duration,
@@ -69,7 +69,7 @@ impl RedisSessions {
         let idle = |bucket: Bucket| {
             let (digest, used) = bucket.oldest?;
             let idle = Duration::from_millis(bucket.now.saturating_sub(used));
-            Some(Idle { digest, used, idle })
+            Some(Oldest { digest, used, idle })
         };
         let open = buckets.iter().map(|bucket| bucket.open).sum();
         let oldest = buckets.into_iter().filter_map(idle);

@@ -68,7 +68,7 @@ async fn is_away(world: &World, known: &SessionId, unknown: &SessionId) {
 
 #[tokio::test]
 async fn sessions_outlive_a_restart_of_redis_and_known_ones_go_on_meanwhile() {
-    let mut world = World::on(durable().await, "redis", Limits::default(), GRACE).await;
+    let mut world = World::on(durable().await, Limits::default(), GRACE).await;
     let me = Principal::new("me");
     let known = world.one.create(session("me")).await.unwrap();
     let unknown = world.one.create(session("me")).await.unwrap();
@@ -88,7 +88,7 @@ async fn sessions_outlive_a_restart_of_redis_and_known_ones_go_on_meanwhile() {
 
 #[tokio::test]
 async fn a_redis_that_stands_still_holds_nobody_up() {
-    let mut world = World::on(durable().await, "redis", Limits::default(), GRACE).await;
+    let mut world = World::on(durable().await, Limits::default(), GRACE).await;
     let me = Principal::new("me");
     let known = world.one.create(session("me")).await.unwrap();
     let unknown = world.one.create(session("me")).await.unwrap();
@@ -104,7 +104,7 @@ async fn a_redis_that_stands_still_holds_nobody_up() {
 #[tokio::test]
 async fn a_known_session_goes_on_for_the_time_of_grace_alone() {
     let grace = Duration::from_secs(2);
-    let mut world = World::on(durable().await, "redis", Limits::default(), grace).await;
+    let mut world = World::on(durable().await, Limits::default(), grace).await;
     let me = Principal::new("me");
     let id = world.one.create(session("me")).await.unwrap();
     let asked = Instant::now();

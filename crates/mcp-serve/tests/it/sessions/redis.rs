@@ -69,7 +69,7 @@ async fn the_record_has_the_documents_key_and_lives_for_the_idle_time() {
 #[tokio::test]
 async fn a_dump_is_no_list_of_usable_ids_and_holds_no_credential() {
     let server = RedisServer::with(&["rdbcompression no"]).await;
-    let mut world = World::on(server, "redis", Limits::default(), GRACE).await;
+    let mut world = World::on(server, Limits::default(), GRACE).await;
     let caller = Principal::of(Identity {
         subject: "me".into(),
         client_id: Some("client-7c1".into()),
@@ -116,11 +116,11 @@ async fn what_is_no_record_is_no_session_and_is_removed() {
         let id = world.one.create(session("me")).await.unwrap();
         assert!(world.one.touch(&id, &me).await.unwrap().is_some());
         let mut command = redis::cmd(words[0]);
-        for word in &words[1..] {
-            match *word {
+        for argument in &words[1..] {
+            match *argument {
                 "KEY" => command.arg(key(&id)),
                 "uri:\u{fffd}" => command.arg(b"uri:\xff"),
-                word => command.arg(word),
+                other => command.arg(other),
             };
         }
         let _: redis::Value = command.query_async(&mut redis).await.unwrap();
@@ -223,7 +223,7 @@ async fn short_times_end_sessions_by_redis_itself() {
 #[tokio::test]
 async fn a_full_memory_refuses_what_is_new_and_keeps_what_is_open() {
     let server = RedisServer::with(&["maxmemory-policy noeviction"]).await;
-    let mut world = World::on(server, "redis", Limits::default(), GRACE).await;
+    let mut world = World::on(server, Limits::default(), GRACE).await;
     let me = Principal::new("me");
     let id = world.one.create(session("me")).await.unwrap();
     let other = world.one.create(session("me")).await.unwrap();

@@ -7,7 +7,7 @@ use std::{
 
 use mcp_serve::{
     auth::Principal,
-    redis::{Redis, Settings},
+    redis::{Deadlines, Redis, Settings},
     session::{
         EndReason, Limits, MemorySessions, RedisSessions, Session, SessionEnd, SessionStore,
     },
@@ -31,6 +31,13 @@ pub(crate) const PREFIX: &str = "law:";
 /// How long sessions go on without Redis, unless a test says otherwise.
 pub(crate) const GRACE: Duration = Duration::from_mins(1);
 
+/// What a busy machine needs, where a test is not about time.
+const PATIENT: Deadlines = Deadlines {
+    attempt: Duration::from_secs(20),
+    request: Duration::from_secs(40),
+    connect: Duration::from_secs(20),
+};
+
 pub(crate) struct World {
     /// The store as two replicas have it.
     pub(crate) one: Arc<dyn SessionStore>,
@@ -52,7 +59,10 @@ impl World {
                     server: None,
                 }
             }
-            Kind::Redis => Self::on(RedisServer::start().await, "redis", limits, GRACE).await,
+            Kind::Redis => {
+                let server = RedisServer::start().await;
+                Self::replicas(server, "redis", limits, GRACE, PATIENT).await
+            }
             Kind::Cluster => {
                 let server = RedisServer::with(&["cluster-enabled yes"]).await;
                 server
@@ -66,23 +76,28 @@ impl World {
                     }
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                Self::on(server, "redis+cluster", limits, GRACE).await
+                Self::replicas(server, "redis+cluster", limits, GRACE, PATIENT).await
             }
         }
     }
 
-    /// Two replicas on a Redis.
-    pub(crate) async fn on(
+    /// Two replicas on this server, which wait for it as long as they do in production.
+    pub(crate) async fn on(server: RedisServer, limits: Limits, grace: Duration) -> Self {
+        Self::replicas(server, "redis", limits, grace, Deadlines::default()).await
+    }
+
+    async fn replicas(
         server: RedisServer,
         scheme: &str,
         limits: Limits,
         grace: Duration,
+        deadlines: Deadlines,
     ) -> Self {
         let (limits, ends) = watched(limits);
         let replica = async || {
             let url = format!("{scheme}://{}", server.addr());
             let settings = Settings::parse(&url).unwrap().with_prefix(PREFIX).unwrap();
-            let redis = Redis::new(settings).unwrap();
+            let redis = Redis::new(settings.with_deadlines(deadlines)).unwrap();
             redis.watch().wait_for(|up| *up).await.unwrap();
             Arc::new(RedisSessions::new(redis, limits.clone(), grace))
         };

@@ -2,7 +2,7 @@
 
 mod auth;
 
-use std::{error::Error, net::SocketAddr, sync::Arc};
+use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use mcp_serve::{
@@ -148,6 +148,9 @@ impl App {
         serve.limits.keep_alive_idle = config.idle_timeout;
         serve.limits.request_deadline = config.request_timeout;
         serve.drain.limit = config.drain;
+        if !config.trusted_proxies.is_empty() {
+            serve.drain.farewell = FAREWELL;
+        }
         serve.mcp.request_deadline = config.request_timeout;
         serve.mcp.stream_deadline = config.stream_timeout;
         serve.mcp.keep_alive = config.keep_alive;
@@ -183,6 +186,10 @@ impl std::fmt::Debug for App {
         f.debug_struct("App").finish_non_exhaustive()
     }
 }
+
+/// A proxy finds out within this time that no new connection is taken, and uses up those that it
+/// kept.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The server is ready when its store answers.
 struct StoreCheck(Notes);

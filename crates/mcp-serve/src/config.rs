@@ -282,6 +282,10 @@ pub struct Drain {
     /// So long the server says that it is not ready but still serves, for balancers to notice.
     /// Default 0.
     pub notice: Duration,
+    /// So long, when new connections are refused already, requests on open ones are served, each
+    /// with the wish to close: a proxy that keeps connections may be sending one at this moment, and
+    /// must not send it again. It is over when no connection is left. Default 0.
+    pub farewell: Duration,
     /// So long running requests may take to finish. Default 25 s.
     pub limit: Duration,
     /// At the limit handlers of MCP are dropped, not asked; so long connections then have to write
@@ -294,6 +298,7 @@ impl Default for Drain {
     fn default() -> Self {
         Self {
             notice: Duration::ZERO,
+            farewell: Duration::ZERO,
             limit: Duration::from_secs(25),
             grace: Duration::from_secs(1),
         }

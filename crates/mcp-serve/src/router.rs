@@ -88,6 +88,7 @@ pub(crate) struct Router<F> {
     gate: Arc<Gate>,
     auditor: Option<Arc<dyn Auditor>>,
     ids: RequestIds,
+    leaving: AtomicBool,
     draining: AtomicBool,
 }
 
@@ -153,8 +154,14 @@ where
             gate,
             auditor: config.auditor,
             ids: RequestIds::new(),
+            leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// From now on every answer asks for the end of its connection.
+    pub(crate) fn begin_farewell(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     /// From now on new requests are refused.
@@ -226,7 +233,7 @@ where
         let headers = response.headers_mut();
         guard::seal(headers, &cors, hsts);
         headers.insert(X_REQUEST_ID, request_id.header().clone());
-        if self.draining.load(Ordering::Relaxed) && version < Version::HTTP_2 {
+        if self.leaving.load(Ordering::Relaxed) && version < Version::HTTP_2 {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         line.status = Some(response.status());

@@ -237,7 +237,7 @@ where
     }
 
     /// Serves until `stop` is over (or the lifecycle's soft token is cancelled), then drains:
-    /// not ready, notice, no new work, and after the limit no work at all.
+    /// not ready, notice, farewell, no new work, and after the limit no work at all.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Drained, ServeError> {
         self.announce();
         let lifecycle = self.shared.lifecycle.clone();
@@ -268,9 +268,14 @@ where
             never = self.watch_files() => match never {},
         };
 
+        self.shared.router.begin_farewell();
+        if !drain.farewell.is_zero() {
+            self.take_last(&door).await;
+        }
+        drop(self.listener);
+        bid_farewell(&lifecycle, &door, drain.farewell).await;
         self.shared.router.begin_drain();
         lifecycle.soft.cancel();
-        drop(self.listener);
         let open = door.open.load(Ordering::Relaxed);
         tracing::info!(connections = open, "draining");
         Ok(finish(&lifecycle, &drain, &self.shared.cut, begun).await)
@@ -334,6 +339,19 @@ where
         }
     }
 
+    /// Takes the connections that are being made at this moment: closing the listener resets what it
+    /// has not given away.
+    async fn take_last(&self, door: &Door) {
+        const QUIET: Duration = Duration::from_millis(2);
+        const CONNECTIONS_MAX: usize = 1000;
+        for _ in 0..CONNECTIONS_MAX {
+            let Ok(Ok((stream, _))) = timeout(QUIET, self.listener.accept()).await else {
+                return;
+            };
+            self.admit(stream, door);
+        }
+    }
+
     fn admit(&self, stream: TcpStream, door: &Door) {
         if door.open.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
             door.open.fetch_sub(1, Ordering::Relaxed);
@@ -355,6 +373,22 @@ where
             }
             drop(place);
         });
+    }
+}
+
+/// Lets connections end with their next answer, for so long at most.
+async fn bid_farewell(lifecycle: &Lifecycle, door: &Door, limit: Duration) {
+    const STEP: Duration = Duration::from_millis(10);
+    let emptied = async {
+        while door.open.load(Ordering::Relaxed) > 0 {
+            sleep(STEP).await;
+        }
+    };
+    tokio::select! {
+        () = emptied => {}
+        () = sleep(limit) => {}
+        () = lifecycle.soft.cancelled() => {}
+        () = lifecycle.hard.cancelled() => {}
     }
 }
 

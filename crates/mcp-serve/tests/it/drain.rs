@@ -218,3 +218,26 @@ async fn a_client_that_goes_takes_its_request_along() {
         .forget();
     assert!(server.stop().await.is_clean());
 }
+
+#[tokio::test]
+async fn during_the_farewell_only_those_inside_are_served_and_asked_to_leave() {
+    let (slow, routes) = Slow::new();
+    let mut config = Config::default();
+    config.drain.farewell = 2 * PATIENCE;
+    let mut server = start(routes, config).await;
+    let (mut kept, mut busy) = (server.connect().await, slow.call(&server).await);
+    assert_eq!(kept.get("/hello").await.unwrap().status, 200);
+
+    server.begin_stop();
+    refuses_connections(&server).await;
+    let answer = kept.get("/hello").await.unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(kept.is_closed_within(PATIENCE).await);
+    slow.may_end.add_permits(1);
+    let answer = busy.read_response(false).await.unwrap();
+    assert_eq!(answer.text(), "finished");
+    // Nobody is left to take leave of.
+    let drained = server.stop().await;
+    assert!(drained.is_clean() && drained.took < PATIENCE, "{drained:?}");
+}

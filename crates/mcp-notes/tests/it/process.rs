@@ -97,10 +97,15 @@ pub(crate) struct Served {
 impl Served {
     /// Starts `mcp-notes serve` on a free port and waits until it listens.
     pub(crate) async fn start(folder: &Path, vars: &[(&str, &str)]) -> Self {
+        Self::start_at(0, folder, vars).await
+    }
+
+    /// The same on this port.
+    pub(crate) async fn start_at(port: u16, folder: &Path, vars: &[(&str, &str)]) -> Self {
         let mut command = command(folder, &["serve"], vars);
         command
             .env("LOG_FORMAT", "json")
-            .env("PORT", "0")
+            .env("PORT", port.to_string())
             .stderr(Stdio::inherit());
         Self::spawn(command).await
     }

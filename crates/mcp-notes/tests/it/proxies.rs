@@ -1,16 +1,16 @@
 //! The real binary behind a real nginx, which has the site of `docs/proxies.md`: who is seen, what
 //! is promised and refused, and what comes through.
 
-mod nginx;
-
 use std::{collections::BTreeSet, time::Duration};
 
 use mcp_serve::test_util::{Legacy, Modern, Next, RawClient, RawResponse, SseReader};
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 
-use self::nginx::{BALANCER, NAME, Nginx, connect};
-use crate::process::{PATIENCE, Served, run, stdout};
+use crate::{
+    nginx::{BALANCER, NAME, Nginx, connect},
+    process::{PATIENCE, Served, run, stdout},
+};
 
 const HOST: (&str, &str) = ("Host", NAME);
 const ANONYMOUS: (&str, &str) = ("ALLOW_ANONYMOUS", "true");
@@ -61,7 +61,7 @@ async fn list(client: &mut RawClient, headers: &[(&str, &str)]) -> RawResponse {
 }
 
 /// What a client may invent to be taken for somebody at `address`.
-fn inventions(address: &str) -> [Vec<(&str, String)>; 7] {
+pub(crate) fn inventions(address: &str) -> [Vec<(&str, String)>; 7] {
     let forwarded = format!("for={address};proto=https;host=evil.example");
     let first = ("X-Forwarded-For", format!("{address}, 10.0.0.1"));
     [
@@ -81,7 +81,7 @@ fn inventions(address: &str) -> [Vec<(&str, String)>; 7] {
     ]
 }
 
-fn borrowed<'a>(fields: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn borrowed<'a>(fields: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
     let fields = fields.iter();
     fields.map(|(name, value)| (*name, &**value)).collect()
 }

@@ -4,7 +4,9 @@
 //! generic cell rate algorithm: a budget of `burst` requests that refills evenly over `period`, so
 //! that no caller gets more than twice its share at a window's edge.
 
+mod gcra;
 pub mod memory;
+pub mod redis;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -13,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 
 use crate::auth::Principal;
 
-pub use self::memory::MemoryLimiter;
+pub use self::{memory::MemoryLimiter, redis::RedisLimiter};
 
 /// The kinds of work, each with a budget of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,9 +127,14 @@ impl Budget {
         self.period
     }
 
-    /// The time between two requests of a steady stream.
-    fn interval(self) -> Duration {
-        self.period / self.burst
+    /// The part of it that each of `replicas` gives when none knows what the others gave: rounded up,
+    /// so that it is never nothing.
+    #[must_use]
+    pub fn share(self, replicas: u32) -> Self {
+        Self {
+            burst: self.burst.div_ceil(replicas.max(1)),
+            ..self
+        }
     }
 }
 
@@ -266,6 +273,14 @@ mod tests {
                 &HeaderValue::from_static("1")
             )
         );
+    }
+
+    #[test]
+    fn a_share_is_rounded_up_and_never_nothing() {
+        let budget = |burst| Budget::new(burst, Duration::from_mins(1)).unwrap();
+        for (whole, replicas, share) in [(100, 3, 34), (100, 0, 100), (2, 5, 1), (9, 3, 3)] {
+            assert_eq!(budget(whole).share(replicas), budget(share));
+        }
     }
 
     #[test]

@@ -4,19 +4,24 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Budget, Caller, Class, Decision, Limiter};
+use super::{
+    Budget, Caller, Class, Decision, Limiter,
+    gcra::{Rule, micros},
+};
 
 const SHARDS: usize = 16;
 
 /// Callers that are counted at the same time, over all shards. A full budget needs no entry, so
 /// only those count that asked for something lately.
 const CALLERS_MAX: usize = 200_000;
+
+/// How often entries are looked for that can be forgotten, in microseconds.
+const CLEAN_EVERY: u64 = 30_000_000;
 
 /// Budgets of one process, in maps that forget whoever has not asked for a while.
 #[derive(Debug)]
@@ -28,10 +33,10 @@ pub struct MemoryLimiter {
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// When the budget of a caller will be full again, counted from the epoch.
-    full_at: HashMap<(Caller, Class), Duration>,
+    /// When the budget of a caller will be full again, in microseconds since the epoch.
+    full_at: HashMap<(Caller, Class), u64>,
     /// When to look for entries that can be forgotten.
-    clean_at: Duration,
+    clean_at: u64,
 }
 
 impl Default for MemoryLimiter {
@@ -47,63 +52,40 @@ impl Default for MemoryLimiter {
 impl MemoryLimiter {
     /// Takes `count` requests out of a budget, or none.
     pub fn take_now(&self, caller: &Caller, class: Class, budget: Budget, count: u32) -> Decision {
-        let now = self.epoch.elapsed();
-        let key = (caller.clone(), class);
+        let now = micros(self.epoch.elapsed());
+        self.take_at(now, caller, Rule::new(class, budget), count)
+    }
+
+    /// The same at `now`, in microseconds since the epoch.
+    pub(super) fn take_at(&self, now: u64, caller: &Caller, rule: Rule, count: u32) -> Decision {
+        let key = (caller.clone(), rule.class());
         let index = usize::try_from(self.hasher.hash_one(&key) % SHARDS as u64).unwrap_or(0);
         let mut shard = self.shards[index]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         shard.clean(now);
-        let full_at = shard.full_at.get(&key).copied().unwrap_or(now).max(now);
-        let (decision, full_at) = decide(class, budget, count, now, full_at);
-        if decision.is_allowed() && count > 0 {
-            shard.full_at.insert(key, full_at);
+        let full_at = shard.full_at.get(&key).copied().unwrap_or(now);
+        let owed = rule.owed(now, full_at, rule.cost(count));
+        if rule.allows(owed) && count > 0 {
+            shard.full_at.insert(key, now + owed);
         }
-        decision
+        rule.decision(owed)
     }
 }
 
-/// The rule itself: each request moves the time at which the budget is full again by one interval,
-/// and none may move it further than one period ahead.
-fn decide(
-    class: Class,
-    budget: Budget,
-    count: u32,
-    now: Duration,
-    full_at: Duration,
-) -> (Decision, Duration) {
-    let next = full_at.saturating_add(budget.interval().saturating_mul(count));
-    let ahead = next.saturating_sub(now);
-    // Rounding in the interval must not cost the last request of a burst.
-    let most = budget.interval() * budget.burst();
-    let (remaining, after, full_at) = if ahead > most {
-        (None, ahead.saturating_sub(most), full_at)
-    } else {
-        let left = most.saturating_sub(ahead).as_nanos() / budget.interval().as_nanos().max(1);
-        (Some(u32::try_from(left).unwrap_or(u32::MAX)), ahead, next)
-    };
-    let decision = Decision {
-        class,
-        budget,
-        remaining,
-        after,
-    };
-    (decision, full_at)
-}
-
 impl Shard {
-    fn clean(&mut self, now: Duration) {
+    fn clean(&mut self, now: u64) {
         let full = self.full_at.len() >= CALLERS_MAX / SHARDS;
         if !full && now < self.clean_at {
             return;
         }
         self.full_at.retain(|_, full_at| *full_at > now);
-        self.clean_at = now + Duration::from_secs(30);
+        self.clean_at = now + CLEAN_EVERY;
         if self.full_at.len() < CALLERS_MAX / SHARDS {
             return;
         }
         // So many callers at once are an attack; those who asked least lose least.
-        let mut times: Vec<Duration> = self.full_at.values().copied().collect();
+        let mut times: Vec<u64> = self.full_at.values().copied().collect();
         let (_, median, _) = {
             let middle = times.len() / 2;
             times.select_nth_unstable(middle)
@@ -122,6 +104,8 @@ impl Limiter for MemoryLimiter {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn budget(burst: u32) -> Budget {
@@ -216,14 +200,14 @@ mod tests {
         let mut shard = Shard::default();
         for number in 0..CALLERS_MAX / SHARDS {
             let address = u32::try_from(number).unwrap().to_be_bytes();
-            let full_at = Duration::from_millis(u64::try_from(number + 1).unwrap());
+            let full_at = u64::try_from(number + 1).unwrap();
             shard
                 .full_at
                 .insert((Caller::at(address.into()), Class::Read), full_at);
         }
-        shard.clean(Duration::ZERO);
+        shard.clean(0);
         assert!(shard.full_at.len() <= CALLERS_MAX / SHARDS / 2);
-        shard.clean(Duration::from_hours(1));
+        shard.clean(3_600_000_000);
         assert!(shard.full_at.is_empty());
     }
 }

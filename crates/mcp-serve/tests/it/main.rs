@@ -23,6 +23,7 @@ mod proxies;
 mod proxy;
 mod replicas;
 mod sessions;
+mod shared;
 mod signals;
 mod tls;
 mod transport;

@@ -1,0 +1,145 @@
+//! [`Limiter`] over Redis: one count for all replicas.
+//!
+//! While Redis is away each replica counts for itself, and gives its share of every budget: nobody is
+//! kept out because of it, and nobody gets much more than before.
+
+mod presence;
+mod standing;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
+
+use self::{presence::Presence, standing::Standing};
+use super::{Budget, Caller, Class, Decision, Limiter, MemoryLimiter, gcra::Rule};
+use crate::{
+    health::Check,
+    redis::{Again, Redis, RedisError, Script},
+};
+
+/// The longest that a request waits for Redis before its own replica decides.
+const DEADLINE: Duration = Duration::from_millis(500);
+
+/// Budgets that all replicas on one Redis count together.
+///
+/// A caller is named by a hash. Every key lives as long as something is owed.
+#[derive(Debug)]
+pub struct RedisLimiter {
+    redis: Redis,
+    script: Script,
+    /// Counts while Redis does not.
+    local: MemoryLimiter,
+    standing: Arc<Standing>,
+    _presence: Presence,
+}
+
+impl RedisLimiter {
+    /// Counts in `redis`. Tells the other replicas in a task that this one is there, so it needs a
+    /// runtime; the task ends when the limiter is dropped.
+    pub fn new(redis: Redis) -> Self {
+        let standing = Arc::new(Standing::default());
+        Self {
+            _presence: Presence::start(redis.clone(), standing.clone()),
+            redis,
+            script: Script::new(include_str!("redis/take.lua")),
+            local: MemoryLimiter::default(),
+            standing,
+        }
+    }
+
+    /// Replicas that there are, this one among them; while Redis is away, those that there were.
+    pub fn replicas(&self) -> u32 {
+        self.standing.replicas()
+    }
+
+    /// Whether this replica counts for itself, or did within the last seconds.
+    pub fn is_local(&self) -> bool {
+        !self.redis.is_up() || self.standing.is_local()
+    }
+
+    /// How often this replica has decided by itself since it started.
+    pub fn local_decisions(&self) -> u64 {
+        self.standing.local_decisions()
+    }
+
+    /// What Redis says, and the time of its clock, in microseconds.
+    async fn ask(
+        &self,
+        caller: &Caller,
+        rule: Rule,
+        count: u32,
+    ) -> Result<(u64, Decision), RedisError> {
+        let key = self.key(caller, rule.class());
+        let taking = self.script.call().key(key);
+        let taking = taking.arg(rule.cost(count)).arg(rule.most());
+        // What may have been counted must not be counted again.
+        let asking = self.redis.eval(&taking, Again::Never);
+        let answer = timeout(DEADLINE, asking).await;
+        let (now, owed): (u64, u64) = answer.unwrap_or(Err(RedisError::Unavailable))?;
+        Ok((now, rule.decision(owed)))
+    }
+
+    /// Names the caller without telling who it is.
+    fn key(&self, caller: &Caller, class: Class) -> String {
+        let mut digest = Sha256::new();
+        match caller {
+            Caller::Principal(key) => digest.update(format!("principal {key}")),
+            Caller::Network(address) => digest.update(format!("network {address}")),
+        }
+        let digest = u128::from_be_bytes(digest.finalize()[..16].try_into().unwrap_or_default());
+        let class = class.as_str();
+        self.redis
+            .key(&format!("mcp_rate_limit:{{{digest:032x}}}:{class}"))
+    }
+
+    /// What this replica says by itself. What the whole budget allows at once, its share does too.
+    fn decide(&self, caller: &Caller, class: Class, budget: Budget, count: u32) -> Decision {
+        let share = budget.share(self.replicas());
+        let count = if count <= budget.burst() {
+            count.min(share.burst())
+        } else {
+            count
+        };
+        self.local.take_now(caller, class, share, count)
+    }
+}
+
+#[async_trait]
+impl Limiter for RedisLimiter {
+    async fn take(&self, caller: &Caller, class: Class, budget: Budget, count: u32) -> Decision {
+        match self.ask(caller, Rule::new(class, budget), count).await {
+            Ok((_, decision)) => decision,
+            Err(error) => {
+                self.standing.decided_locally(&error);
+                self.decide(caller, class, budget, count)
+            }
+        }
+    }
+}
+
+/// Says in the health report whether each replica counts for itself.
+#[async_trait]
+impl Check for RedisLimiter {
+    fn name(&self) -> &'static str {
+        "rate_limits"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        if self.is_local() {
+            let replicas = self.replicas();
+            return Err(format!(
+                "local: this replica counts alone, at its share of {replicas}"
+            ));
+        }
+        Ok(())
+    }
+
+    fn is_vital(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests;

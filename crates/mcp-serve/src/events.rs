@@ -5,12 +5,13 @@
 //! makes it good with a "list changed" to its client.
 
 pub mod memory;
+pub mod redis;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use memory::MemoryEvents;
+pub use self::{memory::MemoryEvents, redis::RedisEvents};
 
 /// One change that clients may want to hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! What replicas share over Redis: limits, changes and revocations.
 
+mod events;
 mod limits;
 
 use std::time::{Duration, Instant};

@@ -58,6 +58,10 @@ pub trait Authenticator: Send + Sync + 'static {
         !principal.is_expired()
     }
 
+    /// The credential with this name, as in [`Identity::credential`], was revoked: nothing that is
+    /// remembered of it counts any more. By default nothing is.
+    fn forget(&self, _credential: &str) {}
+
     /// The `WWW-Authenticate` challenge for a caller whose request with these `parts` needs `scopes`,
     /// those that it has already among them (RFC 6750 section 3.1; MCP authorization, "Scope
     /// Challenge Handling").

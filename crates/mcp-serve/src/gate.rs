@@ -2,6 +2,7 @@
 //! one place for every route.
 
 mod flight;
+mod revoked;
 mod suspects;
 
 use std::{
@@ -17,17 +18,20 @@ use std::{
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde_json::Value;
 
-pub(crate) use self::flight::Permit;
+pub(crate) use self::{flight::Permit, revoked::Revocations};
 use self::{
     flight::{Flight, Full},
+    revoked::Revoked,
     suspects::Suspects,
 };
 use crate::{
     auth::{AuthError, Authenticator, Principal, Scopes, Suspect},
     client::Client,
     config::Config,
+    lifecycle::Lifecycle,
     limit::{Budgets, Caller, Class, Decision, Limiter},
     policy::{Access, Demand, Operation, Policy},
+    signals::{Signal, SignalReceiver},
 };
 
 /// The checks between a request and the work it asks for.
@@ -41,6 +45,7 @@ pub(crate) struct Gate {
     /// Bodies that are being read. Apart from the calls: the message that ends one must get in.
     reading: Arc<Flight>,
     suspects: Suspects,
+    revoked: Revoked,
     /// Whether the limiter did not answer when it was last asked.
     limiter_is_silent: AtomicBool,
     anonymous_from_anywhere: bool,
@@ -187,6 +192,7 @@ impl Gate {
             flight: Arc::new(Flight::new(config.limits.calls_per_caller_max)),
             reading: Arc::new(Flight::new(config.limits.calls_per_caller_max)),
             suspects: Suspects::default(),
+            revoked: Revoked::default(),
             limiter_is_silent: AtomicBool::new(false),
             anonymous_from_anywhere: config.anonymous_from_anywhere,
             allow_plain_http: config.allow_plain_http,
@@ -348,6 +354,35 @@ impl Gate {
         tokio::time::timeout(self.deadline, asking)
             .await
             .unwrap_or(true)
+    }
+
+    /// Hears of credentials that are revoked until the drain begins: each is looked at again, and so
+    /// are its streams.
+    pub(crate) fn listen(
+        self: &Arc<Self>,
+        mut signals: Box<dyn SignalReceiver>,
+        lifecycle: &Lifecycle,
+    ) {
+        let (gate, soft) = (self.clone(), lifecycle.soft.clone());
+        lifecycle.tasks.spawn(async move {
+            let hearing = async {
+                while let Some(signal) = signals.next().await {
+                    if let Signal::CredentialRevoked { credential } = signal {
+                        gate.authenticator.forget(&credential);
+                        gate.revoked.tell(&credential);
+                    }
+                }
+            };
+            tokio::select! {
+                () = hearing => {}
+                () = soft.cancelled() => {}
+            }
+        });
+    }
+
+    /// Follows what is revoked from now on, as far as it concerns `principal`.
+    pub(crate) fn revocations(&self, principal: &Principal) -> Revocations {
+        self.revoked.of(principal)
     }
 
     async fn take(&self, caller: &Caller, class: Class, count: u32) -> Option<Decision> {

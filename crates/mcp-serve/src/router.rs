@@ -125,6 +125,7 @@ where
         lifecycle: Lifecycle,
     ) -> Self {
         let gate = Arc::new(Gate::new(&config));
+        gate.listen(config.signals.receive(), &lifecycle);
         let without_slash = |path: &String| Arc::from(path.strip_suffix('/').unwrap_or(path));
         Self {
             transport: Arc::new(Transport::new(

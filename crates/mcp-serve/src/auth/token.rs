@@ -292,6 +292,14 @@ impl Authenticator for Tokens {
         held.is_some_and(|record| record.into_identity() == *principal.identity())
     }
 
+    /// The source is asked again about the token with this id, and about nothing else sooner.
+    fn forget(&self, credential: &str) {
+        let is_its =
+            |principal: &Principal| principal.identity().credential.as_deref() == Some(credential);
+        self.known.forget(|_, principal| is_its(principal));
+        self.holding.forget(|id, _| **id == *credential);
+    }
+
     fn insufficient_scope(&self, _parts: &Parts, scopes: &Scopes) -> String {
         self.challenge(Some("insufficient_scope"), None, scopes)
     }

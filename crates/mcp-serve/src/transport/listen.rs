@@ -32,7 +32,7 @@ use super::{
 use crate::{
     auth::Principal,
     events::{Change, Received, Subscription},
-    gate::{Gate, StreamNote},
+    gate::{Gate, Revocations, StreamNote},
     session::{Session, SessionId, SessionStore},
 };
 
@@ -52,6 +52,7 @@ where
         Authority {
             gate: self.gate.clone(),
             principal: principal.clone(),
+            revocations: self.gate.revocations(principal),
         }
     }
 
@@ -262,6 +263,7 @@ impl Uris {
 struct Authority {
     gate: Arc<Gate>,
     principal: Principal,
+    revocations: Revocations,
 }
 
 impl Authority {
@@ -312,6 +314,11 @@ impl Tail {
                     biased;
                     () = tail.token.cancelled() => return tail.end(),
                     () = tokio::time::sleep_until(tail.ends) => return tail.end(),
+                    () = tail.authority.revocations.next() => {
+                        if !tail.authority.holds().await {
+                            return tail.end();
+                        }
+                    }
                     received = tail.subscription.next() => match received {
                         Some(received) if !tail.concerns(&received) => {}
                         Some(received) if tail.authority.holds().await => {

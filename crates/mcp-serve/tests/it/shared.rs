@@ -2,6 +2,7 @@
 
 mod events;
 mod limits;
+mod revocation;
 
 use std::time::{Duration, Instant};
 

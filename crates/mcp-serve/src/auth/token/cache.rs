@@ -21,6 +21,8 @@ struct Entries<K, V> {
     map: HashMap<K, (Instant, V)>,
     /// When old entries were last looked for; that takes time, so it is not done for each new one.
     swept: Instant,
+    /// What was true until then need not be true any more.
+    forgot: Option<Instant>,
 }
 
 impl<K: Eq + Hash, V: Clone> Cache<K, V> {
@@ -28,6 +30,7 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
         let entries = Entries {
             map: HashMap::new(),
             swept: Instant::now(),
+            forgot: None,
         };
         Self {
             life,
@@ -52,9 +55,20 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
         }
     }
 
-    /// Keeps what was true of `key` at `since`; whether there was room.
+    /// Forgets what `is_over` says, and takes nothing more that was true before now: a question may
+    /// be under way whose answer is over too.
+    pub(super) fn forget(&self, is_over: impl Fn(&K, &V) -> bool) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.forgot = Some(Instant::now());
+        entries.map.retain(|key, (_, value)| !is_over(key, value));
+    }
+
+    /// Keeps what was true of `key` at `since`; whether there was room, and it may still be true.
     pub(super) fn put(&self, key: K, value: V, since: Instant) -> bool {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.forgot.is_some_and(|forgot| since <= forgot) {
+            return false;
+        }
         if entries.map.len() >= self.entries_max && entries.swept.elapsed() >= self.life {
             entries.swept = Instant::now();
             let life = self.life;
@@ -94,5 +108,19 @@ mod tests {
         tokio::time::advance(LIFE).await;
         assert!(cache.put("c", 3, Instant::now()));
         assert_eq!((cache.get("a"), cache.get("c")), (None, Some(3)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_forgotten_is_not_put_back_by_a_question_that_was_under_way() {
+        let cache = Cache::new(LIFE, 10);
+        let asked = Instant::now();
+        assert!(cache.put("a", 1, asked) && cache.put("b", 2, asked));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        cache.forget(|key, _| *key == "a");
+        assert_eq!((cache.get("a"), cache.get("b")), (None, Some(2)));
+        assert!(!cache.put("a", 1, asked));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(cache.put("a", 3, Instant::now()));
+        assert_eq!(cache.get("a"), Some(3));
     }
 }

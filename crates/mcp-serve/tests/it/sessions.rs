@@ -53,5 +53,6 @@ laws!(
     ended_sessions_are_not_counted_and_give_their_places_back,
     every_end_is_told_once_with_its_age,
     the_longest_idle_of_many_gives_way,
+    the_longest_idle_of_all_gives_way,
     no_crowd_gets_more_than_one_principals_share,
 );

@@ -128,11 +128,12 @@ pub(super) async fn a_session_in_use_ends_at_its_lifetime(kind: Kind) {
     assert!(world.other.touch(&id, &me).await.unwrap().is_some());
     assert_eq!(world.one.count().await.unwrap(), 1);
     world.pass(Duration::from_secs(10)).await;
+    // It was used a moment ago, and is not counted any more.
+    assert_eq!(world.one.count().await.unwrap(), 0);
     assert!(world.one.touch(&id, &me).await.unwrap().is_none());
     assert!(world.other.touch(&id, &me).await.unwrap().is_none());
     world.other.sweep().await;
     assert_eq!(world.ends(), [EndReason::Lifetime]);
-    assert_eq!(world.one.count().await.unwrap(), 0);
 }
 
 pub(super) async fn to_others_a_session_does_not_exist(kind: Kind) {
@@ -434,6 +435,42 @@ pub(super) async fn the_longest_idle_of_many_gives_way(kind: Kind) {
     }
     assert_eq!(world.ends(), [EndReason::Evicted]);
     assert_eq!(world.one.count().await.unwrap(), OPEN);
+}
+
+pub(super) async fn the_longest_idle_of_all_gives_way(kind: Kind) {
+    const OPEN: usize = 60;
+    let limits = Limits {
+        sessions_max: OPEN,
+        ..Limits::default()
+    };
+    let world = World::open(kind, limits).await;
+    let mut open = Vec::new();
+    for at in 0..OPEN {
+        let who = format!("caller {}", at % 7);
+        let id = world.one.create(session(&who)).await.unwrap();
+        open.push((id, Principal::new(who)));
+    }
+    world.pass(Duration::from_mins(2)).await;
+    let (longest_idle, its) = open.remove(37);
+    for (id, who) in &open {
+        assert!(world.other.touch(id, who).await.unwrap().is_some());
+    }
+    world.one.create(session("new")).await.unwrap();
+    assert!(
+        world
+            .other
+            .touch(&longest_idle, &its)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let refused = world.one.create(session("new")).await.unwrap_err();
+    assert!(matches!(refused, SessionError::Full { .. }), "{refused:?}");
+    for (id, who) in &open {
+        assert!(world.one.touch(id, who).await.unwrap().is_some());
+    }
+    assert_eq!(world.ends(), [EndReason::Evicted]);
+    assert_eq!(world.other.count().await.unwrap(), OPEN);
 }
 
 pub(super) async fn no_crowd_gets_more_than_one_principals_share(kind: Kind) {

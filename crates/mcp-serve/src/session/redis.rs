@@ -135,7 +135,7 @@ impl RedisSessions {
                 self.known.forget(&digest);
                 self.tell(self.end_by_time(&times));
             }
-            Said::None => self.known.forget(&digest),
+            Said::None => self.known.drop_unknown(&digest),
             Said::Corrupt | Said::Same | Said::Full | Said::Ended(_) | Said::Used => {
                 tracing::error!("a session in Redis is corrupt and removed");
                 self.known.forget(&digest);

@@ -98,11 +98,17 @@ impl Known {
         entries.map.insert(digest, entry);
     }
 
-    /// The session has ended.
+    /// The session has ended: answers that are under way tell nothing new of it.
     pub(super) fn forget(&self, digest: &SessionDigest) {
         let mut entries = self.entries();
         entries.forgotten += 1;
         entries.map.remove(digest);
+    }
+
+    /// There is no such session. Asked for at any rate by anybody, so answers that are under way
+    /// still count.
+    pub(super) fn drop_unknown(&self, digest: &SessionDigest) {
+        self.entries().map.remove(digest);
     }
 
     /// Drops what has ended by its time, whoever used it elsewhere.
@@ -187,6 +193,12 @@ mod tests {
         assert!(known.get(&ended).is_none());
         learn(&known, ended, known.ask(), IDLE);
         assert!(known.get(&ended).is_some());
+        // Others who try ids do not keep it from learning.
+        let asked = known.ask();
+        known.drop_unknown(&ended);
+        let other = digest();
+        learn(&known, other, asked, IDLE);
+        assert!(known.get(&other).is_some() && known.get(&ended).is_none());
     }
 
     #[tokio::test(start_paused = true)]

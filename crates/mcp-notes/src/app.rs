@@ -10,7 +10,7 @@ use mcp_serve::{
     health::Check,
     session::{self, MemorySessions},
 };
-use notes::{AccessStore, Notes, Store, StoreError, SystemClock};
+use notes::{AccessStore, Claim, Notes, Store, StoreError, SystemClock};
 
 use crate::{
     audit::Audit,
@@ -46,6 +46,20 @@ pub struct OpenError {
 pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
     let opened = notes::open(config.notes_store.as_str()).await;
     opened.map_err(|source| OpenError {
+        store: config.notes_store.clone(),
+        source,
+    })
+}
+
+/// Takes the store that `config` names for this server, for as long as the claim lives. Other servers
+/// are told which process has it and, where that is known by now, at which address.
+pub(crate) fn claim_store(config: &Config) -> Result<Claim, OpenError> {
+    let mut who = format!("process {}", std::process::id());
+    if config.port != 0 {
+        let address = SocketAddr::new(config.host, config.port);
+        who.push_str(&format!(" at {address}"));
+    }
+    notes::claim(config.notes_store.as_str(), &who).map_err(|source| OpenError {
         store: config.notes_store.clone(),
         source,
     })

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::note::{Note, NoteId};
 
@@ -175,6 +176,18 @@ pub enum StoreError {
     /// The store cannot be reached, or is closed.
     #[error("the notes store is not available: {0}")]
     Unavailable(String),
+    /// Another server has the file of the store.
+    #[error(
+        "{} is served by {by} already, and one SQLite file has one server: stop that one, or keep \
+         the notes in MongoDB, which any number of servers share",
+        file.display()
+    )]
+    Served {
+        /// The file.
+        file: PathBuf,
+        /// What the other server said of itself, or "another process".
+        by: String,
+    },
     /// Anything else, with its cause.
     #[error("the notes store failed")]
     Other(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -192,6 +205,7 @@ impl StoreError {
             Self::Corrupt => "corrupt",
             Self::Address(_) => "address",
             Self::Unavailable(_) => "unavailable",
+            Self::Served { .. } => "served",
             Self::Other(_) => "other",
         }
     }

@@ -15,6 +15,8 @@ use crate::query::{Completion, Hit, ListQuery, Preview, TagCount, TitleMatch};
 use crate::search;
 use crate::service::{Change, Deleted};
 
+pub use sqlite::Claim;
+
 /// Opens the store at `address`:
 ///
 /// - `sqlite:PATH`: a SQLite database in the file PATH, created with its folder if there is none;
@@ -43,6 +45,28 @@ pub async fn open(address: &str) -> Result<Arc<dyn Store>, StoreError> {
             "the address of the notes store must be sqlite:PATH or sqlite::memory:".to_owned(),
         )),
     }
+}
+
+/// Whether there is a store at `address`, as far as that can be told without opening it: a file is
+/// there.
+pub fn exists(address: &str) -> bool {
+    file(address).is_none_or(Path::exists)
+}
+
+/// Takes the store at `address` for a server, which others are told of as `who` (one line), until
+/// the claim is dropped or the process ends in any way. A SQLite file has one server at most:
+/// [`StoreError::Served`] if it has one already. Any number may share the other stores.
+pub fn claim(address: &str, who: &str) -> Result<Claim, StoreError> {
+    match file(address) {
+        Some(path) => Claim::take(path, who),
+        None => Ok(Claim::default()),
+    }
+}
+
+/// The file of a store that is one.
+fn file(address: &str) -> Option<&Path> {
+    let path = address.strip_prefix("sqlite:")?;
+    (path != ":memory:" && !path.is_empty()).then(|| Path::new(path))
 }
 
 /// Keeps notes, and the tokens of those who may reach them. `tests/contract.rs` says what every store must do; [`crate::Notes`] is the way to

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, open_audit, runtime, start_logs};
 use crate::{
-    app::{App, causes},
+    app::{App, causes, claim_store},
     config::{Config, ConfigError, LogLevel, Ssl},
 };
 
@@ -29,6 +29,7 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
     }
     let tls = tls(config)?;
     let audit = open_audit(config, Output::Stdout, true)?;
+    let claim = claim_store(config).map_err(Failure::failed)?;
     let app = App::open(config, audit.clone())
         .await
         .map_err(Failure::failed)?;
@@ -50,6 +51,7 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
         never = reopening => never,
     };
     let closed = app.close().await;
+    drop(claim);
     served.map_err(|error| match &error {
         ServeError::Bind { .. } => Failure::Failed(format!("HOST and PORT: {}", causes(&error))),
         _ => Failure::failed(error),

@@ -1,8 +1,10 @@
 //! Notes in one SQLite file: a thread that writes in groups, and connections that read beside it.
 //!
 //! The database has a write-ahead log and syncs it with every commit, so what was answered is on
-//! the disk. Several processes may use one file; each is told only of its own changes.
+//! the disk. Several processes may use one file; each is told only of its own changes, which is why
+//! at most one of them may be a server ([`Claim`]).
 
+mod claim;
 mod find;
 mod list;
 mod read;
@@ -20,6 +22,7 @@ use std::thread;
 use async_trait::async_trait;
 use rusqlite::Connection;
 
+pub use self::claim::Claim;
 use self::readers::{Readers, task};
 use self::write::Write;
 use self::writer::{Job, Writer, gone};

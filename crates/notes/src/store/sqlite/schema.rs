@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -111,18 +111,22 @@ fn prepare_writer(mut conn: Connection, options: &Options) -> Result<Connection,
     Ok(conn)
 }
 
+/// Makes the folder of a file if there is none; nobody else can look into it.
+pub(super) fn create_folder(path: &Path) -> Result<(), StoreError> {
+    let folder = path.parent();
+    let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(file_error)
+}
+
 /// A new file can be read by nobody else, and neither can what SQLite puts beside it.
 fn create_file(path: &Path) -> Result<(), StoreError> {
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(file_error)?;
-    }
+    create_folder(path)?;
     match OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -134,6 +138,15 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
             let metadata = std::fs::metadata(path).map_err(file_error)?;
             if !metadata.is_file() {
                 return Err(StoreError::NotOurs);
+            }
+            // SQLite keeps a log beside the name under which it is opened, and two logs of one file
+            // destroy it.
+            if metadata.nlink() > 1 {
+                return Err(StoreError::Unavailable(
+                    "its file has several names (hard links), and SQLite can use it by one only; \
+                     keep one of them"
+                        .to_owned(),
+                ));
             }
             // The superuser can write what is marked read-only, and should not.
             if metadata.permissions().readonly() {

@@ -1,6 +1,6 @@
 //! A MongoDB for the tests, and a database of its own for each of them.
 //!
-//! It is the one at `TEST_MONGODB_URL`, else a `mongod` on the path, else FerretDB as
+//! It is the one at `TEST_MONGODB_URL`, else a `mongod` on the path, else `FerretDB` as
 //! `scripts/install-test-tools.sh` builds it. What is started here is started once for all tests
 //! of a process, keeps its files in a folder of its own, and is gone with the process however
 //! that ends.
@@ -32,7 +32,7 @@ const KEEPER: &str = r#"
     engine=$!
     exec >/dev/null
     cat
-    kill -s KILL "$engine"
+    kill -s KILL "$engine" 2>/dev/null
     wait "$engine"
     rm -rf "$folder"
 "#;
@@ -102,8 +102,10 @@ fn with_database(url: &str, name: &str) -> String {
         } else {
             database
         };
-        query.push_str(if query.is_empty() { "" } else { "&" });
-        query.push_str(&format!("authSource={source}"));
+        if !query.is_empty() {
+            query.push('&');
+        }
+        query = query + "authSource=" + source;
     }
     let mark = if query.is_empty() { "" } else { "?" };
     format!("{scheme}://{servers}/{name}{mark}{query}")
@@ -129,7 +131,7 @@ impl Engine {
         }
     }
 
-    /// FerretDB takes a free port and says which.
+    /// `FerretDB` takes a free port and says which.
     fn start_ferretdb(program: &Path, folder: PathBuf) -> Self {
         let mut keeper = keep(&folder, &[program.as_os_str(), folder.as_os_str()]);
         let output = BufReader::new(keeper.stdout.take().unwrap());

@@ -236,3 +236,18 @@ pub trait SessionStore: Send + Sync + 'static {
     /// How many sessions are open.
     async fn count(&self) -> Result<usize, SessionError>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_long_and_never_printed() {
+        let id = SessionId::random().unwrap();
+        assert_eq!(id.as_str().len(), 32);
+        assert!(!format!("{id:?}").contains(id.as_str()));
+        assert_eq!(SessionId::parse(id.as_str()), Some(id));
+        assert_eq!(SessionId::parse("with space"), None);
+        assert_eq!(SessionId::parse(""), None);
+    }
+}

@@ -7,6 +7,7 @@
 mod laws;
 mod outages;
 mod redis;
+mod served;
 mod stories;
 mod world;
 

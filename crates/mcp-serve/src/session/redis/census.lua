@@ -1,7 +1,8 @@
 -- Clears a bucket of what has ended, and counts the rest.
 -- KEYS: 1 and 2 the digests of the bucket by last use and by absolute end (sorted sets, ms)
 -- ARGV: 1 idle time in ms, 2 the most to clear of each kind
--- Gives the time, how many are open, the digest unused for longest with its last use, and of each that ended its last use and its end.
+-- Gives the time, how many are open, the digest that was unused for longest with its last use, and of each
+-- that ended its last use and its end.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local ended = {}

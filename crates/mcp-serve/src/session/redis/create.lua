@@ -1,6 +1,8 @@
 -- Opens a session.
--- KEYS: 1 the record (hash), 2 and 3 the digests of its bucket by last use and by absolute end (sorted sets, ms)
--- ARGV: 1 digest, 2 principal, 3 idle time in ms, 4 life of the sorted sets in ms, 5 generation, 6 lifetime in ms, 7 version, 8 client
+-- KEYS: 1 the record (hash), 2 and 3 the digests of its bucket by last use and by absolute end (sorted
+--   sets, ms)
+-- ARGV: 1 digest, 2 principal, 3 idle time in ms, 4 life of the sorted sets in ms, 5 generation,
+--   6 lifetime in ms, 7 version, 8 client
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local ends = now + ARGV[6]

@@ -1,5 +1,6 @@
 -- Ends a session that was not used since a time.
--- KEYS: 1 the record (hash), 2 and 3 the digests of its bucket by last use and by absolute end (sorted sets, ms)
+-- KEYS: 1 the record (hash), 2 and 3 the digests of its bucket by last use and by absolute end (sorted
+--   sets, ms)
 -- ARGV: 1 digest, 2 the last use in ms
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

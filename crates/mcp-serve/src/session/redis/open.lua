@@ -1,6 +1,8 @@
--- Before every script on one session: whether it is open and the caller's. Answers in the script's place where it is not.
--- KEYS: 1 the record (hash), 2 and 3 the digests of its bucket by last use and by absolute end (sorted sets, ms)
--- ARGV: 1 digest, 2 principal, 3 idle time in ms, 4 life of the sorted sets in ms; what follows is the script's own
+-- Before every script on one session: whether it is open and the caller's. Answers in the script's place
+-- where it is not.
+-- KEYS: 1 the record (hash), 2 and 3 the digests of its bucket by last use and by absolute end (sorted
+--   sets, ms)
+-- ARGV: 1 digest, 2 principal, 3 idle time in ms, 4 life of the sorted sets in ms; more is the script's own
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 

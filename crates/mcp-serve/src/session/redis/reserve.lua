@@ -1,7 +1,9 @@
 -- Takes a place among a principal's sessions, after what was found out of those that had taken one.
 -- KEYS: 1 the digests by the last use that is known of each (sorted set, ms)
--- ARGV: 1 digest, 2 the most sessions, 3 lifetime in ms, 4 how many to tell when there is no place, 5 how many have ended, their digests, and then pairs of digest and last use
--- Gives the time, whether a place was taken, and otherwise the digests that were unused for longest, each with its last use.
+-- ARGV: 1 digest, 2 the most sessions, 3 lifetime in ms, 4 how many to tell when there is no place, 5 how
+--   many have ended, their digests, and then pairs of digest and last use
+-- Gives the time, whether a place was taken, and otherwise the digests that were unused for longest, each
+-- with its last use.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local at = 6 + ARGV[5]

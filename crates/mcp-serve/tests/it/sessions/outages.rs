@@ -15,7 +15,7 @@ use super::{
 };
 
 /// The longest that any answer may take: what a request to Redis may, and some time for a busy machine.
-const BOUND: Duration = Duration::from_secs(3);
+pub(super) const BOUND: Duration = Duration::from_secs(3);
 
 async fn within<T>(asked: impl Future<Output = T>) -> T {
     let begun = Instant::now();
@@ -24,7 +24,7 @@ async fn within<T>(asked: impl Future<Output = T>) -> T {
     said
 }
 
-async fn durable() -> RedisServer {
+pub(super) async fn durable() -> RedisServer {
     RedisServer::with(&["appendonly yes", "appendfsync always"]).await
 }
 

@@ -1,6 +1,7 @@
 //! Wiring: from the settings to a store, its notes, and the faces that show them.
 
 mod auth;
+mod redis;
 
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -8,6 +9,7 @@ use async_trait::async_trait;
 use mcp_serve::{
     events::{Events, MemoryEvents},
     health::Check,
+    redis::Redis,
     session::{self, MemorySessions},
 };
 use notes::{AccessStore, Claim, Notes, Store, StoreError, SystemClock};
@@ -22,6 +24,7 @@ use crate::{
 
 pub use auth::AuthSetupError;
 pub(crate) use auth::SCOPES;
+pub(crate) use redis::connect as connect_redis;
 
 /// The notes of this process and the channel on which their changes travel.
 pub struct App {
@@ -31,6 +34,7 @@ pub struct App {
     handler: NotesHandler,
     routes: axum::Router,
     audit: Audit,
+    redis: Option<Redis>,
 }
 
 /// Why the notes could not be opened. Names the setting and never its password; its source says
@@ -67,8 +71,12 @@ pub(crate) fn claim_store(config: &Config) -> Result<Claim, OpenError> {
 
 impl App {
     /// Opens the store that `config` names; it is made when there is none. What is done with the
-    /// notes goes into `audit`.
-    pub async fn open(config: &Config, audit: Audit) -> Result<Self, OpenError> {
+    /// notes goes into `audit`, and what replicas share into `redis`.
+    pub async fn open(
+        config: &Config,
+        audit: Audit,
+        redis: Option<Redis>,
+    ) -> Result<Self, OpenError> {
         let store = open_store(config).await?;
         let tokens: Arc<dyn AccessStore> = store.clone();
         let limits = notes::Limits {
@@ -104,6 +112,7 @@ impl App {
             handler,
             routes,
             audit,
+            redis,
         })
     }
 
@@ -131,7 +140,7 @@ impl App {
     pub async fn serve_config(&self, config: &Config) -> Result<mcp_serve::Config, AuthSetupError> {
         let policy = NotesPolicy::new(config.rules.clone());
         let auth = auth::auth(config, &policy, &self.tokens).await?;
-        let mut checks = self.checks();
+        let mut checks = self.checks(config);
         checks.extend(auth.check);
         let mut serve = mcp_serve::Config {
             listen: SocketAddr::new(config.host, config.port),
@@ -177,8 +186,11 @@ impl App {
     }
 
     /// What must work, and what should.
-    fn checks(&self) -> Vec<Arc<dyn Check>> {
+    fn checks(&self, config: &Config) -> Vec<Arc<dyn Check>> {
         let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(StoreCheck(self.notes.clone()))];
+        if let Some(redis) = &self.redis {
+            checks.push(Arc::new(redis.check(config.redis.required)));
+        }
         if !self.audit.is_off() {
             checks.push(Arc::new(self.audit.clone()));
         }

@@ -8,6 +8,7 @@ mod oauth;
 mod rates;
 mod reach;
 mod read;
+mod redis;
 mod report;
 mod secret;
 mod ssl;
@@ -32,6 +33,7 @@ use crate::{audit::Destination, rules::Rules};
 pub use oauth::{OAuthSettings, PublicUrl};
 pub use rates::Rates;
 pub use read::{ConfigError, Loaded, Mistake, Origin, Vars};
+pub use redis::{RedisSettings, RedisUrl};
 pub use report::{json, markdown, text};
 pub use secret::Secret;
 pub use ssl::{ClientAuth, Ssl};
@@ -96,6 +98,8 @@ pub struct Config {
     pub sessions_max: NonZeroUsize,
     /// How many sessions one caller may have open.
     pub sessions_per_principal_max: NonZeroUsize,
+    /// Where Redis is, and how it is used.
+    pub redis: RedisSettings,
     /// Largest body of a request, in bytes.
     pub body_bytes_max: NonZeroUsize,
     /// How many connections may be open.
@@ -244,6 +248,7 @@ impl Default for Config {
             session_lifetime: seconds(24 * 3600),
             sessions_max: count(10_000),
             sessions_per_principal_max: count(1_000),
+            redis: RedisSettings::default(),
             body_bytes_max: count(1 << 20),
             connections_max: count(10_000),
             rates: Rates::default(),

@@ -140,9 +140,10 @@ impl Health {
             body["version"] = json!(self.version);
             body["uptime"] = json!(self.started.elapsed().as_secs());
             body["memory"] = memory();
+            let store = self.sessions.kind();
             body["sessions"] = match report.sessions {
-                Some(active) => json!({ "status": "ok", "active": active }),
-                None => json!({ "status": "error" }),
+                Some(active) => json!({ "status": "ok", "store": store, "active": active }),
+                None => json!({ "status": "error", "store": store }),
             };
             body["checks"] = report.checks_json();
         }
@@ -171,7 +172,7 @@ impl Health {
         let count = timeout(CHECK_DEADLINE, self.sessions.count());
         let (checks, count) = futures_util::future::join(checks, count).await;
         let sessions = count.ok().and_then(Result::ok);
-        let healthy = sessions.is_some() && checks.iter().all(|it| it.result.is_ok() || !it.vital);
+        let healthy = checks.iter().all(|it| it.result.is_ok() || !it.vital);
         let report = Arc::new(Report {
             healthy,
             checks,
@@ -186,7 +187,7 @@ impl Report {
     fn status(&self) -> &'static str {
         if !self.healthy {
             "error"
-        } else if self.checks.iter().all(|it| it.result.is_ok()) {
+        } else if self.sessions.is_some() && self.checks.iter().all(|it| it.result.is_ok()) {
             "ok"
         } else {
             "degraded"

@@ -235,6 +235,12 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// How many sessions are open.
     async fn count(&self) -> Result<usize, SessionError>;
+
+    /// Where they are kept, for the report on health: `memory` of this process, or what replicas
+    /// share.
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub use self::{
     certificates::{Authority, Issued, install, trusting},
     mcp::{Legacy, Modern, RpcAnswer, post},
     raw::{Next, RawClient, RawHead, RawResponse, SseEvent, SseReader},
-    redis::RedisServer,
+    redis::{RedisCluster, RedisSentinel, RedisServer},
 };
 use crate::{Config, Drained, ServeError, Server, lifecycle::Lifecycle};
 

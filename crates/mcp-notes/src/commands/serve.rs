@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, open_audit, runtime, start_logs};
 use crate::{
-    app::{App, causes, claim_store},
+    app::{App, causes, claim_store, connect_redis},
     config::{Config, ConfigError, LogLevel, Ssl},
 };
 
@@ -30,7 +30,8 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
     let tls = tls(config)?;
     let audit = open_audit(config, Output::Stdout, true)?;
     let claim = claim_store(config).map_err(Failure::failed)?;
-    let app = App::open(config, audit.clone())
+    let redis = connect_redis(config)?;
+    let app = App::open(config, audit.clone(), redis)
         .await
         .map_err(Failure::failed)?;
     logs.set_level(config.log_level.as_str())

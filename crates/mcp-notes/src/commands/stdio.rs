@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, open_audit, runtime, start_logs};
 use crate::{
-    app::App,
+    app::{App, connect_redis},
     config::{Config, Loaded},
     mcp::pipe,
 };
@@ -29,7 +29,8 @@ pub(super) fn run() -> Result<(), Failure> {
 async fn serve(loaded: &Loaded) -> Result<(), Failure> {
     let config = &loaded.config;
     let audit = open_audit(config, Output::Stderr, true)?;
-    let app = App::open(config, audit.clone())
+    let redis = connect_redis(config)?;
+    let app = App::open(config, audit.clone(), redis)
         .await
         .map_err(Failure::failed)?;
     let ended = CancellationToken::new();

@@ -51,7 +51,7 @@ fn bare(name: &str) -> Option<&str> {
 }
 
 /// Whether Kubernetes or Docker made the variable to say where a service of that name is.
-fn is_of_a_service(name: &str, value: &OsStr) -> bool {
+pub(super) fn is_of_a_service(name: &str, value: &OsStr) -> bool {
     let is_url = || {
         let value = value.to_string_lossy();
         ["tcp://", "udp://", "sctp://"]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    AuthMode, ClientAuth, Config, Profile, PublicUrl, Rates, names, oauth, reach, secret,
+    AuthMode, ClientAuth, Config, Profile, PublicUrl, Rates, names, oauth, reach, redis, secret,
     table::{Setting, rows},
     value::Word as _,
 };
@@ -203,12 +203,13 @@ impl Reader<'_> {
         found
     }
 
-    /// The value of a variable that is set and not empty.
+    /// The value of a variable that is set and not empty, and that nobody made to say where a
+    /// service called like a setting is: of one called `redis`, `REDIS_PORT` is an address.
     fn value(&self, name: &str) -> Option<&OsStr> {
         self.vars
             .get(name)
             .map(OsString::as_os_str)
-            .filter(|value| !value.is_empty())
+            .filter(|value| !value.is_empty() && !names::is_of_a_service(name, value))
     }
 
     /// Settings that a deployment may rely on and that nothing would act on yet.
@@ -274,6 +275,8 @@ impl Reader<'_> {
             config.allowed_hosts = hosts;
         }
         self.mistakes.extend(oauth::mistakes(config, origins));
+        self.mistakes
+            .extend(redis::mistakes(&config.redis, origins));
         if config.session_lifetime < config.session_ttl {
             self.mistake(
                 "SESSION_LIFETIME",
@@ -388,5 +391,4 @@ fn allow_own_address(config: &mut Config) {
 pub(super) const LATER: &[(&str, &str)] = &[
     ("MONGODB_URI", "MongoDB store"),
     ("MONGO_URI", "MongoDB store"),
-    ("REDIS_HOST", "Redis"),
 ];

@@ -122,12 +122,14 @@ pub(super) fn masked(text: &str) -> String {
 
 /// `text` as [`masked`] has it where it is an address, and nothing where it may be a bare secret.
 pub(super) fn shown_mistake(text: &str) -> Option<String> {
-    const SCHEMES: [&str; 7] = [
+    const SCHEMES: [&str; 9] = [
         "sqlite:",
         "mongodb:",
         "mongodb+srv:",
         "redis:",
+        "redis+",
         "rediss:",
+        "rediss+",
         "http:",
         "https:",
     ];
@@ -145,7 +147,8 @@ fn masked_user(text: &str) -> String {
     };
     match text[scheme_end..at].split_once(':') {
         Some((user, _)) => format!("{}{user}:{MASK}{}", &text[..scheme_end], &text[at..]),
-        None => text.to_owned(),
+        // It may be a password in the wrong place.
+        None => format!("{}{MASK}{}", &text[..scheme_end], &text[at..]),
     }
 }
 
@@ -215,6 +218,11 @@ mod tests {
             (
                 "mongodb://u:a?pass=hunter2@h/?x=1",
                 "mongodb://u:***@h/?x=1",
+            ),
+            ("redis://hunter2@h", "redis://***@h"),
+            (
+                "redis+sentinel://u:hunter2@a,b/m",
+                "redis+sentinel://u:***@a,b/m",
             ),
             ("sqlite:data/notes.db", "sqlite:data/notes.db"),
         ] {

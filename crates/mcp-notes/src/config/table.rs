@@ -5,6 +5,7 @@ mod auth;
 mod oauth;
 mod proxies;
 mod rates;
+mod redis;
 mod rules;
 mod tls;
 
@@ -49,6 +50,8 @@ pub enum Group {
     Notes,
     /// Sessions of the protocol revisions before 2026-07-28.
     Sessions,
+    /// What replicas share.
+    Redis,
     /// Bounds on requests and connections.
     Limits,
     /// How much each caller may ask.
@@ -68,6 +71,7 @@ impl Group {
         Self::Proxies,
         Self::Notes,
         Self::Sessions,
+        Self::Redis,
         Self::Limits,
         Self::Rates,
         Self::Logs,
@@ -83,6 +87,7 @@ impl Group {
             Self::Tls => "TLS",
             Self::Notes => "Notes",
             Self::Sessions => "Sessions",
+            Self::Redis => "Redis",
             Self::Limits => "Limits",
             Self::Rates => "Rate limits",
             Self::Logs => "Logs",
@@ -410,6 +415,7 @@ pub const SETTINGS: &[&[Setting]] = &[
     NOTES,
     rules::RULES,
     SESSIONS,
+    redis::REDIS,
     LIMITS,
     rates::RATES,
     LOGS,

@@ -11,6 +11,7 @@ use std::{
 use mcp_serve::{
     client::TrustedProxies,
     config::{AllowedHosts, AllowedOrigins},
+    redis,
 };
 
 use crate::{action::Action, rules::Isolation};
@@ -55,6 +56,41 @@ pub(super) fn seconds(text: &str, min: u64) -> Result<Duration, Expected> {
         .filter(|n| (min..=max).contains(n))
         .map(Duration::from_secs)
         .ok_or_else(|| format!("whole seconds, {min} to {max}, digits only (one hour is 3600)"))
+}
+
+/// A whole number of milliseconds, from ten to a minute.
+pub(super) fn milliseconds(text: &str) -> Result<Duration, Expected> {
+    digits(text)
+        .filter(|n| (10..=60_000).contains(n))
+        .map(Duration::from_millis)
+        .ok_or_else(|| "whole milliseconds, 10 to 60000, digits only (one second is 1000)".into())
+}
+
+/// The port of another server.
+pub(super) fn port_of_server(text: &str) -> Result<u16, Expected> {
+    let port = digits(text).and_then(|n| u16::try_from(n).ok());
+    port.filter(|port| *port != 0)
+        .ok_or_else(|| "a port, 1 to 65535".into())
+}
+
+/// The host of a Redis.
+pub(super) fn redis_host(text: &str) -> Result<String, Expected> {
+    let found = redis::Settings::at(text, 1).map(|_| text.to_owned());
+    found.map_err(|error| error.to_string())
+}
+
+/// The number of a database of Redis.
+pub(super) fn database(text: &str) -> Result<u16, Expected> {
+    digits(text)
+        .and_then(|n| u16::try_from(n).ok())
+        .ok_or_else(|| "the number of a database, 0 to 65535, digits only".into())
+}
+
+/// What the names of keys begin with.
+pub(super) fn key_prefix(text: &str) -> Result<String, Expected> {
+    let any = redis::Settings::at("localhost", 1).and_then(|any| any.with_prefix(text));
+    any.map(|_| text.to_owned())
+        .map_err(|error| error.to_string())
 }
 
 /// A count from 1 to `max`.

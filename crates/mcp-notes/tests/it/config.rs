@@ -2,6 +2,7 @@
 
 mod names;
 mod reach;
+mod redis;
 
 use std::{
     ffi::OsString,
@@ -188,7 +189,7 @@ fn all_mistakes_are_told_at_once() {
         ("LOG_FORMAT", "ecs"),
         ("ALLOWED_HOSTS", "10.0.0.0/8"),
         ("ALLOWED_ORIGINS", "https://app.example.com/path"),
-        ("REDIS_HOST", "redis"),
+        ("REDIS_URL", "http://redis"),
         ("SSL_ENABLED", "true"),
     ]);
     let named: Vec<_> = found.iter().map(|m| m.setting.as_str()).collect();
@@ -199,8 +200,8 @@ fn all_mistakes_are_told_at_once() {
             "ALLOWED_HOSTS",
             "ALLOWED_ORIGINS",
             "SESSION_TTL",
+            "REDIS_URL",
             "LOG_FORMAT",
-            "REDIS_HOST",
             "HOST",
             "SSL_KEY_PATH",
             "SSL_CERT_PATH"
@@ -427,7 +428,7 @@ fn credentials_of_other_machines_need_a_way_to_travel_encrypted() {
 
 #[test]
 fn what_a_deployment_relies_on_and_is_not_there_yet_stops_the_start() {
-    for name in ["MONGODB_URI", "MONGO_URI", "REDIS_HOST"] {
+    for name in ["MONGODB_URI", "MONGO_URI"] {
         let found = mistakes(&[(name, "secret-value")]);
         assert_eq!(found[0].setting, name);
         assert!(!found[0].to_string().contains("secret-value"));

@@ -59,8 +59,8 @@ async fn attempt(core: &Core, live: &Live, command: &Cmd, by: Instant) -> Result
     let answer = timeout_at(by, sent).await.unwrap_or(Err(Lost::Unknown));
     match &answer {
         Ok(_) | Err(Lost::Refused(_)) => core.succeeded(),
-        Err(Lost::NotDone { demoted: true }) if live.address.is_some() => core.ended(live.number),
-        Err(_) => core.failed(live.number),
+        Err(Lost::NotDone { demoted: true }) => core.demoted(live),
+        Err(_) => core.failed(live),
     }
     answer
 }

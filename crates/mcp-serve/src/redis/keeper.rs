@@ -4,14 +4,14 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use super::{
@@ -29,6 +29,8 @@ pub(super) struct Core {
     pub(super) up: watch::Sender<bool>,
     /// Why it is down.
     reason: Mutex<String>,
+    /// Whether the log says that it is.
+    was_away: AtomicBool,
     /// Failures since the last success.
     failures: AtomicU32,
     /// The number of the newest connection.
@@ -59,8 +61,17 @@ pub(super) struct Live {
 /// What is wrong with a connection.
 pub(super) struct Complaint {
     number: u64,
-    /// Whether Redis did not answer, rather than hang up.
-    silent: bool,
+    wrong: Wrong,
+}
+
+#[derive(Clone, Copy)]
+enum Wrong {
+    /// It ended, or leads to the wrong server: another may stand in a moment.
+    Lost,
+    /// Redis is there and does not answer.
+    Silent,
+    /// Of a cluster: part of it works. It is used until there is a better one.
+    Stale,
 }
 
 /// So many failures in a row mean that Redis is away.
@@ -69,6 +80,7 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How often a connection is asked whether it works.
 const BEAT: Duration = Duration::from_secs(1);
+const SILENT: &str = "it does not answer in time";
 /// Complaints beyond those that wait are about the same.
 const COMPLAINTS: usize = 8;
 
@@ -84,6 +96,7 @@ impl Core {
             state: watch::Sender::new(State::Connecting),
             up: watch::Sender::new(false),
             reason: Mutex::new("there is no connection yet".to_owned()),
+            was_away: AtomicBool::new(false),
             failures: AtomicU32::new(0),
             newest: AtomicU64::new(0),
             complaints,
@@ -114,23 +127,32 @@ impl Core {
         }
     }
 
-    /// Redis did not answer over connection `number`, or could not do what it was asked.
-    pub(super) fn failed(&self, number: u64) {
-        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
-            self.complain(number, true);
+    /// Redis did not answer over `live`, or could not do what it was asked.
+    pub(super) fn failed(&self, live: &Live) {
+        let in_a_row = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if in_a_row >= FAILURES_MAX {
+            self.complain(live, Wrong::Silent);
+        } else if live.address.is_none() {
+            // Other nodes may answer all the while, and another one have the slot by now.
+            self.complain(live, Wrong::Stale);
         }
     }
 
-    /// Connection `number` ended, or leads to a server that is not the primary any more.
-    pub(super) fn ended(&self, number: u64) {
-        self.complain(number, false);
+    /// What `live` leads to is not the primary any more.
+    pub(super) fn demoted(&self, live: &Live) {
+        let stale = live.address.is_none();
+        self.complain(live, if stale { Wrong::Stale } else { Wrong::Lost });
     }
 
-    fn complain(&self, number: u64, silent: bool) {
-        let _ = self.complaints.try_send(Complaint { number, silent });
+    fn complain(&self, live: &Live, wrong: Wrong) {
+        self.complain_of(live.number, wrong);
     }
 
-    /// The number of the connection in use, which changes with each.
+    fn complain_of(&self, number: u64, wrong: Wrong) {
+        let _ = self.complaints.try_send(Complaint { number, wrong });
+    }
+
+    /// Ends when another connection is in use than `number`.
     pub(super) async fn replaced(&self, number: u64) {
         let mut state = self.state.subscribe();
         let other = |state: &State| matches!(state, State::Up(live) if live.number != number);
@@ -148,8 +170,13 @@ impl Core {
     fn set_up(&self, live: Live) {
         self.failures.store(0, Ordering::Relaxed);
         self.state.send_replace(State::Up(live));
-        if !self.up.send_replace(true) {
-            tracing::info!(redis = %self.settings.places(), "Redis is connected");
+        let was_up = self.up.send_replace(true);
+        let redis = self.settings.places();
+        // A start without surprises is not worth a line.
+        if self.was_away.swap(false, Ordering::Relaxed) {
+            tracing::info!(%redis, "Redis is back");
+        } else if !was_up {
+            tracing::debug!(%redis, "Redis is connected");
         }
     }
 
@@ -159,6 +186,7 @@ impl Core {
             std::mem::replace(&mut *known, reason.clone()) != reason
         };
         self.state.send_replace(State::Down);
+        self.was_away.store(true, Ordering::Relaxed);
         if self.up.send_replace(false) || is_news {
             tracing::warn!(redis = %self.settings.places(), %reason, "Redis is away");
         }
@@ -167,26 +195,33 @@ impl Core {
 
 /// Keeps a connection for ever.
 pub(super) async fn keep(core: Arc<Core>, mut inbox: mpsc::Receiver<Complaint>) {
+    let mut better = None;
     loop {
-        let live = connected(&core).await;
+        let live = match better.take() {
+            Some(live) => live,
+            None => connected(&core).await,
+        };
         core.set_up(live.clone());
-        let ended = watched(&core, &live, &mut inbox).await;
-        match ended {
+        match watched(&core, &live, &mut inbox).await {
             Ended::Lost => {
                 tracing::debug!("the connection to Redis ended");
                 core.state.send_replace(State::Connecting);
             }
             Ended::Silent(reason) => core.set_down(reason),
+            Ended::Stale => match attempted(&core).await {
+                Ok(live) => better = Some(live),
+                Err(reason) => core.set_down(reason),
+            },
         }
     }
 }
 
 /// How a connection ended.
 enum Ended {
-    /// Another may stand in a moment.
     Lost,
-    /// Redis is there and does not answer.
+    /// With the reason in words.
     Silent(String),
+    Stale,
 }
 
 /// Tries until there is a connection.
@@ -194,14 +229,9 @@ async fn connected(core: &Arc<Core>) -> Live {
     let since = Instant::now();
     let mut pause = BACKOFF_MIN;
     loop {
-        let number = core.newest.fetch_add(1, Ordering::Relaxed) + 1;
-        // What a connection asks of several servers takes several times as long.
-        let limit = core.settings.deadlines.connect * 3;
-        let tried = timeout(limit, connect(core, number)).await;
-        let reason = match tried {
-            Ok(Ok(live)) => return live,
-            Ok(Err(reason)) => reason,
-            Err(_) => "no answer in time".to_owned(),
+        let reason = match attempted(core).await {
+            Ok(live) => return live,
+            Err(reason) => reason,
         };
         if since.elapsed() + pause > core.settings.deadlines.attempt {
             core.set_down(reason);
@@ -211,7 +241,16 @@ async fn connected(core: &Arc<Core>) -> Live {
     }
 }
 
-/// One try to connect; `Err` with the reason in words.
+/// One try within its time; `Err` with the reason in words.
+async fn attempted(core: &Arc<Core>) -> Result<Live, String> {
+    let number = core.newest.fetch_add(1, Ordering::Relaxed) + 1;
+    // What a connection asks of several servers takes several times as long.
+    let limit = core.settings.deadlines.connect * 3;
+    let tried = timeout(limit, connect(core, number)).await;
+    tried.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+}
+
+/// One try to connect.
 async fn connect(core: &Arc<Core>, number: u64) -> Result<Live, String> {
     let settings = &core.settings;
     let address = match &settings.kind {
@@ -224,7 +263,7 @@ async fn connect(core: &Arc<Core>, number: u64) -> Result<Live, String> {
             let weak = Arc::downgrade(core);
             let gone = move || {
                 if let Some(core) = weak.upgrade() {
-                    core.ended(number);
+                    core.complain_of(number, Wrong::Lost);
                 }
             };
             Wire::to(settings, address, gone).await
@@ -244,21 +283,30 @@ async fn connect(core: &Arc<Core>, number: u64) -> Result<Live, String> {
     })
 }
 
-/// Waits until the connection is not to be used any more.
+/// Waits until the connection is not to be used any more, or there should be a better one.
 async fn watched(core: &Core, live: &Live, inbox: &mut mpsc::Receiver<Complaint>) -> Ended {
+    let since = Instant::now();
+    let mut next = since + BEAT;
     loop {
         tokio::select! {
             complaint = inbox.recv() => match complaint {
                 Some(complaint) if complaint.number != live.number => {}
-                Some(complaint) if complaint.silent => {
-                    return Ended::Silent("it does not answer in time".to_owned());
+                Some(Complaint { wrong: Wrong::Silent, .. }) => {
+                    return Ended::Silent(SILENT.to_owned());
+                }
+                Some(Complaint { wrong: Wrong::Stale, .. }) => {
+                    // While part of a cluster is away the next is no better.
+                    if since.elapsed() >= BEAT {
+                        return Ended::Stale;
+                    }
                 }
                 _ => return Ended::Lost,
             },
-            () = sleep(BEAT) => {
+            () = sleep_until(next) => {
                 if let Some(ended) = beat(core, live).await {
                     return ended;
                 }
+                next = Instant::now() + BEAT;
             }
         }
     }
@@ -266,21 +314,24 @@ async fn watched(core: &Core, live: &Live, inbox: &mut mpsc::Receiver<Complaint>
 
 /// Asks whether the connection still works; how it ended when it does not.
 async fn beat(core: &Core, live: &Live) -> Option<Ended> {
-    let deadline = core.settings.deadlines.attempt;
-    // One long command of somebody else is no reason to give up.
-    for _ in 0..2 {
-        let Ok(answer) = timeout(deadline, live.wire.greet()).await else {
-            continue;
-        };
-        return match answer {
-            Ok(Some(said)) if said.objection().is_some() => Some(Ended::Lost),
-            Ok(_) => sentinels_disagree(core, live).await.then_some(Ended::Lost),
-            Err(_) if live.address.is_none() => Some(Ended::Lost),
-            Err(error) if error.is_unrecoverable_error() => Some(Ended::Lost),
-            Err(error) => Some(Ended::Silent(trouble::of_connection(&error))),
-        };
+    let mut answered = None;
+    // One long command of somebody else, or one node of a cluster, is no reason to give up.
+    for _ in 0..3 {
+        answered = timeout(core.settings.deadlines.attempt, live.wire.greet())
+            .await
+            .ok();
+        if matches!(answered, Some(Ok(_))) {
+            break;
+        }
     }
-    Some(Ended::Silent("it does not answer in time".to_owned()))
+    match answered {
+        Some(Ok(Some(said))) if said.objection().is_some() => Some(Ended::Lost),
+        Some(Ok(_)) => sentinels_disagree(core, live).await.then_some(Ended::Lost),
+        _ if live.address.is_none() => Some(Ended::Stale),
+        Some(Err(error)) if error.is_unrecoverable_error() => Some(Ended::Lost),
+        Some(Err(error)) => Some(Ended::Silent(trouble::of_connection(&error))),
+        None => Some(Ended::Silent(SILENT.to_owned())),
+    }
 }
 
 /// Whether the sentinels name another primary, which the old one may not know yet: what it takes

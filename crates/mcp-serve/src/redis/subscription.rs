@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -14,7 +15,6 @@ use tokio::{
 };
 
 use super::{RedisError, keeper::Core, settings::Address, wire};
-use std::sync::Arc;
 
 /// What was published in a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,9 @@ pub(super) async fn subscribe(
             continue;
         };
         let (sender, messages) = mpsc::channel(WAITING_MAX);
-        let relayed = relay(core.clone(), live.number, sink, stream, sender);
+        // A node of a cluster hears what is published anywhere in it.
+        let bound_to = live.address.as_ref().map(|_| live.number);
+        let relayed = relay(core.clone(), bound_to, sink, stream, sender);
         let task = tokio::spawn(relayed).abort_handle();
         return Ok(Subscription { messages, task });
     }
@@ -78,14 +80,19 @@ async fn open(
 /// Passes messages on until something may have been missed.
 async fn relay(
     core: Arc<Core>,
-    number: u64,
+    bound_to: Option<u64>,
     mut sink: PubSubSink,
     mut stream: PubSubStream,
     sender: mpsc::Sender<Message>,
 ) {
     let deadline = core.settings.deadlines.attempt * 2;
     let mut beat = interval(BEAT);
-    let replaced = core.replaced(number);
+    let replaced = async {
+        match bound_to {
+            Some(number) => core.replaced(number).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::pin!(replaced);
     loop {
         tokio::select! {

@@ -1,6 +1,8 @@
 //! Real Redis servers for tests: each at an address of its own in a folder of its own, gone when it
 //! is dropped.
 
+mod groups;
+
 use std::{
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -17,6 +19,7 @@ use tokio::{
     time::sleep,
 };
 
+pub use self::groups::{RedisCluster, RedisSentinel};
 use super::{Authority, install, tool};
 
 /// How long a test waits for what should take a moment.
@@ -29,6 +32,7 @@ pub struct RedisServer {
     folder: TempDir,
     address: SocketAddr,
     authority: Option<Authority>,
+    arguments: &'static [&'static str],
 }
 
 impl RedisServer {
@@ -41,7 +45,7 @@ impl RedisServer {
     pub async fn with(lines: &[&str]) -> Self {
         let address = free_address();
         let port = format!("port {}", address.port());
-        Self::launch(address, None, &[&[port.as_str()], lines].concat()).await
+        Self::launch(address, None, &[&[port.as_str()], lines].concat(), &[]).await
     }
 
     /// Starts a server that speaks TLS alone, with a certificate of [`authority`](Self::authority).
@@ -50,10 +54,15 @@ impl RedisServer {
         let port = format!("tls-port {}", address.port());
         let own = ["port 0", port.as_str(), "tls-auth-clients no"];
         let authority = Authority::root("redis");
-        Self::launch(address, Some(authority), &[&own, lines].concat()).await
+        Self::launch(address, Some(authority), &[&own, lines].concat(), &[]).await
     }
 
-    async fn launch(address: SocketAddr, authority: Option<Authority>, lines: &[&str]) -> Self {
+    async fn launch(
+        address: SocketAddr,
+        authority: Option<Authority>,
+        lines: &[&str],
+        arguments: &'static [&'static str],
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut text = format!(
             "bind {}\nprotected-mode no\ndaemonize no\ndir {}\nsave \"\"\nlogfile \"\"\n",
@@ -75,10 +84,11 @@ impl RedisServer {
         }
         fs::write(folder.path().join("redis.conf"), text).expect("a configuration");
         let mut server = Self {
-            child: spawn(folder.path(), &[]),
+            child: spawn(folder.path(), arguments),
             folder,
             address,
             authority,
+            arguments,
         };
         server.wait().await;
         server
@@ -113,7 +123,7 @@ impl RedisServer {
 
     /// Starts it again at the same address, after [`kill`](Self::kill); what it kept on disk is there.
     pub async fn revive(&mut self) {
-        self.child = spawn(self.folder.path(), &[]);
+        self.child = spawn(self.folder.path(), self.arguments);
         self.wait().await;
     }
 
@@ -144,7 +154,9 @@ impl RedisServer {
             self.authority.is_none(),
             "redis-cli is not set up for TLS here"
         );
-        let mut command = Command::new(tool("redis-cli"));
+        // What asks several servers waits for them without end.
+        let mut command = Command::new("timeout");
+        command.arg("60").arg(tool("redis-cli"));
         command.stdin(Stdio::null());
         command
             .args(["-e", "-h", &host, "-p", &port])
@@ -204,12 +216,15 @@ impl Drop for RedisServer {
 
 /// An address of the loopback network that no other test has, with a free port.
 fn free_address() -> SocketAddr {
+    let socket = TcpListener::bind((own_host(), 0)).expect("a port");
+    socket.local_addr().expect("an address")
+}
+
+fn own_host() -> Ipv4Addr {
     static COUNT: AtomicU8 = AtomicU8::new(0);
     let [.., high, low] = process::id().to_be_bytes();
-    let first = 128 + COUNT.fetch_add(1, Ordering::Relaxed) % 120;
-    let socket = TcpListener::bind((Ipv4Addr::new(127, first, high, low), 0));
-    let socket = socket.expect("a port");
-    socket.local_addr().expect("an address")
+    let second = 128 + COUNT.fetch_add(1, Ordering::Relaxed) % 120;
+    Ipv4Addr::new(127, second, high, low)
 }
 
 /// Runs `redis-server` with the configuration in `folder`.

@@ -21,6 +21,7 @@ mod oracle;
 mod probes;
 mod proxies;
 mod proxy;
+mod redis;
 mod replicas;
 mod sessions;
 mod shared;

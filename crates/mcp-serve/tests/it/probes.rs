@@ -69,6 +69,7 @@ async fn the_report_says_how_the_server_fares() {
     assert_eq!(report["version"], "1.2.3");
     assert_eq!(report["checks"]["store"]["status"], "ok");
     assert_eq!(report["sessions"]["active"], 0);
+    assert_eq!(report["sessions"]["store"], "memory");
     assert!(report["uptime"].is_u64());
     assert!(report["memory"]["rss_bytes"].as_u64().unwrap() > 1 << 20);
     assert!(report["memory"].get("limit_bytes").is_some());

@@ -10,7 +10,7 @@ use mcp_serve::{
     events::{Events, MemoryEvents},
     health::Check,
     redis::Redis,
-    session::{self, MemorySessions},
+    session::{self, MemorySessions, RedisSessions, SessionStore},
 };
 use notes::{AccessStore, Claim, Notes, Store, StoreError, SystemClock};
 
@@ -156,7 +156,7 @@ impl App {
             authenticator: auth.authenticator,
             anonymous_from_anywhere: config.allow_anonymous,
             budgets: config.rates.budgets(),
-            sessions: Arc::new(MemorySessions::new(session_limits(config))),
+            sessions: self.sessions(config),
             events: self.events.clone(),
             auditor: Some(Arc::new(self.audit.clone())),
             policy: Arc::new(policy),
@@ -183,6 +183,18 @@ impl App {
         let isolation = config.rules.isolation;
         serve.mcp.audience = Arc::new(move |principal| isolation.audience(principal));
         Ok(serve)
+    }
+
+    /// Where sessions are kept.
+    fn sessions(&self, config: &Config) -> Arc<dyn SessionStore> {
+        let limits = session_limits(config);
+        match &self.redis {
+            Some(redis) => {
+                let grace = config.redis.session_grace;
+                Arc::new(RedisSessions::new(redis.clone(), limits, grace))
+            }
+            None => Arc::new(MemorySessions::new(limits)),
+        }
     }
 
     /// What must work, and what should.

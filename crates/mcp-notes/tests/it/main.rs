@@ -21,6 +21,7 @@ mod page;
 mod people;
 mod process;
 mod proxies;
+mod redis;
 mod replicas;
 mod resources;
 mod rest;

@@ -180,15 +180,17 @@ impl Core {
         }
     }
 
-    fn set_down(&self, reason: String) {
+    fn set_down(&self, reason: &str) {
         let is_news = {
             let mut known = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *known, reason.clone()) != reason
+            let is_news = *known != reason;
+            reason.clone_into(&mut known);
+            is_news
         };
         self.state.send_replace(State::Down);
         self.was_away.store(true, Ordering::Relaxed);
         if self.up.send_replace(false) || is_news {
-            tracing::warn!(redis = %self.settings.places(), %reason, "Redis is away");
+            tracing::warn!(redis = %self.settings.places(), reason, "Redis is away");
         }
     }
 }
@@ -207,10 +209,10 @@ pub(super) async fn keep(core: Arc<Core>, mut inbox: mpsc::Receiver<Complaint>) 
                 tracing::debug!("the connection to Redis ended");
                 core.state.send_replace(State::Connecting);
             }
-            Ended::Silent(reason) => core.set_down(reason),
+            Ended::Silent(reason) => core.set_down(&reason),
             Ended::Stale => match attempted(&core).await {
                 Ok(live) => better = Some(live),
-                Err(reason) => core.set_down(reason),
+                Err(reason) => core.set_down(&reason),
             },
         }
     }
@@ -234,7 +236,7 @@ async fn connected(core: &Arc<Core>) -> Live {
             Err(reason) => reason,
         };
         if since.elapsed() + pause > core.settings.deadlines.attempt {
-            core.set_down(reason);
+            core.set_down(&reason);
         }
         sleep(with_jitter(pause)).await;
         pause = (pause * 2).min(BACKOFF_MAX);

@@ -14,15 +14,15 @@ pub(super) async fn primary(settings: &Settings, name: &str) -> Result<Address, 
     let mut reason = String::new();
     for sentinel in &settings.servers {
         let asked = timeout(settings.deadlines.connect, ask(settings, sentinel, name));
-        match asked.await {
+        reason = match asked.await {
             Ok(Ok(Some(address))) => return Ok(address),
-            Ok(Ok(None)) => reason = format!("the sentinels know no primary called {name}"),
+            Ok(Ok(None)) => format!("the sentinels know no primary called {name}"),
             Ok(Err(error)) => {
                 let why = trouble::of_connection(&error);
-                reason = format!("no sentinel answers; of the last one: {why}");
+                format!("no sentinel answers; of the last one: {why}")
             }
-            Err(_) => reason = "no sentinel answers in time".to_owned(),
-        }
+            Err(_) => "no sentinel answers in time".to_owned(),
+        };
     }
     Err(reason)
 }

@@ -287,6 +287,10 @@ impl SessionStore for RedisSessions {
         let _ = self.census().await;
     }
 
+    fn kind(&self) -> &'static str {
+        "redis"
+    }
+
     async fn count(&self) -> Result<usize, SessionError> {
         Ok(self.census().await?.open)
     }

@@ -4,6 +4,7 @@
 mod groups;
 
 use std::{
+    fmt::Write as _,
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
@@ -75,8 +76,9 @@ impl RedisServer {
             });
             let files = install(folder.path(), &issued);
             let (chain, key) = (files.chain.display(), files.key.display());
-            text +=
-                &format!("tls-cert-file {chain}\ntls-key-file {key}\ntls-ca-cert-file {chain}\n");
+            for (name, path) in [("cert", &chain), ("key", &key), ("ca-cert", &chain)] {
+                let _ = writeln!(text, "tls-{name}-file {path}");
+            }
         }
         for line in lines {
             text += line;

@@ -133,7 +133,7 @@ async fn what_may_not_be_sent_again_is_sent_once() {
     let server = RedisServer::start().await;
     let deadlines = Deadlines {
         attempt: Duration::from_millis(200),
-        request: Duration::from_millis(1000),
+        request: Duration::from_secs(1),
         ..Deadlines::default()
     };
     let settings = super::settings(&server.url()).with_deadlines(deadlines);

@@ -62,7 +62,7 @@ const ELSEWHERE: &str = "
 | `METRICS_PATH`, `ENABLE_METRICS` | Nothing yet; this version has no metrics. |
 | `SERVICE_VERSION` | Nothing; the version is the program's own. |
 | `TRACING_HEADER` | Nothing; `X-Request-Id` and `traceparent` are always read. |
-| `HTTP_PROXY`, `ENABLE_SECURE_CONTEXT`, `TRUSTSTORE_*` | Nothing; the server calls nobody but the issuers of OAUTH_ISSUERS, and those directly. |
+| `HTTP_PROXY`, `ENABLE_SECURE_CONTEXT`, `TRUSTSTORE_*` | Nothing; over HTTP the server calls nobody but the issuers of OAUTH_ISSUERS, and those directly. |
 ";
 
 /// Every setting with its value and where it came from, one line each.

@@ -88,9 +88,10 @@ pub struct Settings {
     pub listen_max: Duration,
     /// Most resources that one `subscriptions/listen` may name. Default 256.
     pub listen_resources_max: usize,
-    /// Most streams of change notifications that one principal may have open. Default 256.
+    /// Most streams of change notifications that one principal may have open on one replica. Default
+    /// 256.
     pub listens_per_principal_max: usize,
-    /// Most requests that may run at the same time in one session. Default 64.
+    /// Most requests of one session that may run at the same time on one replica. Default 64.
     pub calls_per_session_max: usize,
     /// How long clients may keep lists that say nothing of it themselves.
     pub cache_hints: CacheHints,

@@ -258,6 +258,7 @@ impl RawClient {
             client: self,
             head,
             text: String::new(),
+            searched: 0,
             ended: false,
             comments: 0,
         }
@@ -331,6 +332,8 @@ pub struct SseReader {
     /// The head of the response.
     pub head: RawHead,
     text: String,
+    /// Up to here there is no end of an event.
+    searched: usize,
     ended: bool,
     comments: usize,
 }
@@ -386,13 +389,16 @@ impl SseReader {
     pub async fn next_event(&mut self, deadline: Duration) -> Next {
         let until = Instant::now() + deadline;
         loop {
-            if let Some(end) = self.text.find("\n\n") {
-                let block: String = self.text.drain(..end + 2).collect();
+            if let Some(end) = self.text[self.searched..].find("\n\n") {
+                let block: String = self.text.drain(..self.searched + end + 2).collect();
+                self.searched = 0;
                 if let Some(event) = self.parse_block(&block) {
                     return Next::Event(event);
                 }
                 continue;
             }
+            // A large event comes in many chunks, of which none is looked at twice.
+            self.searched = self.text.len() - usize::from(self.text.ends_with('\n'));
             if self.ended {
                 return Next::End;
             }

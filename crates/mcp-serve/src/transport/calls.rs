@@ -40,7 +40,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The calls that run, by session and request id.
+/// The calls that run on this replica, by session and request id. A client that gives two of them the
+/// same id at two replicas breaks the protocol, and is not found out: both run.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     running: Mutex<Running>,

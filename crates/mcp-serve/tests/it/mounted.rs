@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mcp_serve::{
     Config,
-    events::{Change, Event, Events as _, MemoryEvents},
+    events::{Change, Event, Events, MemoryEvents},
     test_util::TestServer,
     transport::StreamHandle,
 };
@@ -14,7 +14,7 @@ use crate::fixture::{Fixture, FixtureEvent};
 /// Starts it on a free port. What the fixture announces goes out on the server's event channel.
 pub(crate) async fn start() -> TestServer {
     let events = Arc::new(MemoryEvents::default());
-    let fixture = fixture(events.clone());
+    let fixture = announcing(Fixture::new(), events.clone());
     let config = Config {
         events,
         ..Config::default()
@@ -22,9 +22,9 @@ pub(crate) async fn start() -> TestServer {
     TestServer::start(move || fixture.clone(), axum::Router::new(), config).await
 }
 
-/// The fixture, as a server of ours wants it.
-pub(crate) fn fixture(events: Arc<MemoryEvents>) -> Fixture {
-    Fixture::new()
+/// The fixture, as a server of ours wants it: what it announces goes out on `events`.
+pub(crate) fn announcing(fixture: Fixture, events: Arc<dyn Events>) -> Fixture {
+    fixture
         .with_hook(Arc::new(move |event| {
             events.publish(Event {
                 audience: None,

@@ -10,7 +10,7 @@ use rmcp::model::RequestId;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::stage::{Probed, SOON, Stage, next};
+use super::stage::{Over, Probed, SOON, Stage, next};
 use crate::transport::{probe::Fate, sessions::named};
 
 async fn ask(session: &mut Legacy, tool: &str, arguments: Value) -> (SseReader, Value) {
@@ -26,7 +26,7 @@ fn answer(question: &Value, result: &Value) -> Value {
 
 #[tokio::test]
 async fn questions_of_one_replica_are_answered_at_another() {
-    let stage = Stage::fixture().await;
+    let stage = Stage::fixture(Over::Memory).await;
     let mut session = stage.open("me").await;
     let accepted = json!({"action": "accept", "content": {"username": "u", "email": "e"}});
     let sampled = json!({

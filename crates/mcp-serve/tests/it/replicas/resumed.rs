@@ -9,7 +9,7 @@ use mcp_serve::{
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::stage::{Probed, SOON, count, next, slow};
+use super::stage::{Over, Probed, SOON, count, next, slow};
 use crate::transport::{
     probe::Fate,
     sessions::{get_status, named},
@@ -105,8 +105,19 @@ async fn a_stream_that_is_sent_away_ends_at_another_replica_too() {
 
 #[tokio::test]
 async fn a_large_answer_arrives_whole_however_slowly_it_is_read() {
+    large_answer(Over::Memory, SILENCE).await;
+}
+
+#[tokio::test]
+async fn a_large_answer_arrives_whole_over_redis() {
+    large_answer(Over::Redis, Duration::ZERO).await;
+}
+
+/// An answer of which the client begins to read the rest after `pause`.
+async fn large_answer(over: Over, pause: Duration) {
+    // More than the sockets, the pieces under way and the bus hold together.
     const BYTES: usize = 12_000_000;
-    let probed = Probed::start().await;
+    let probed = Probed::start_over(over, |_| {}).await;
     let mut session = probed.stage.open("me").await;
     let call = json!({
         "name": "big", "arguments": {"bytes": BYTES}, "_meta": {"progressToken": "p"},
@@ -114,13 +125,10 @@ async fn a_large_answer_arrives_whole_however_slowly_it_is_read() {
     let (_, first) = broken_off(&mut session, call).await;
     let at = session.at(probed.stage.at(1));
     let mut stream = at.resume(Some(&first)).await.unwrap();
-    // Longer than either side waits for a sign of the other.
-    sleep(SILENCE).await;
-    let answer = text(&stream.rest(2 * SOON).await);
-    let expected: String = (0_u32..)
-        .map(|number| format!("{number} "))
-        .take(BYTES / 4)
-        .collect();
+    sleep(pause).await;
+    let answer = text(&stream.rest(4 * SOON).await);
+    let numbers = (0_u32..).map(|number| format!("{number} "));
+    let expected: String = numbers.take(BYTES / 4).collect();
     assert!(
         answer == expected[..BYTES],
         "{} bytes of {BYTES}",
@@ -303,7 +311,8 @@ async fn a_message_of_which_the_rest_was_lost_is_not_taken_for_a_whole_one() {
 async fn a_sender_that_waits_for_nobody_is_cut_off() {
     let (probed, mut stream) =
         forged(|reader| (0..500).map(|at| piece(&reader, at, b"{}", true)).collect()).await;
-    let got = stream.rest(SOON).await.len();
+    // Sooner than silence would end it.
+    let got = stream.rest(Duration::from_secs(4)).await.len();
     assert!(got < 100, "{got} pieces were kept for a reader");
     let mut session = probed.stage.open("me").await;
     assert_eq!(session.call("ping", json!({})).await.unwrap().status(), 200);

@@ -5,15 +5,15 @@ use serde_json::json;
 
 use super::{
     nginx::Nginx,
-    stage::{SOON, Stage, next},
+    stage::{Over, SOON, Stage, next},
 };
 use crate::conformance::{Done, run_against};
 
-async fn conformance(revision: &str, passed_min: usize) -> Done {
-    let stage = Stage::fixture().await;
+async fn conformance(over: Over, name: &str, revision: &str, passed_min: usize) -> Done {
+    let stage = Stage::fixture(over).await;
     let nginx = Nginx::before(&stage).await;
     let url = format!("http://{}/mcp", nginx.address);
-    run_against(&url, "three", "--requirements", revision, passed_min).await?;
+    run_against(&url, name, "--requirements", revision, passed_min).await?;
     let requests = nginx.requests(&stage);
     println!("requests at each replica: {requests:?}");
     let (least, most) = (requests.iter().min(), requests.iter().max());
@@ -23,17 +23,36 @@ async fn conformance(revision: &str, passed_min: usize) -> Done {
 
 #[tokio::test]
 async fn conformance_of_2025_11_25_holds_over_three_replicas() -> Done {
-    conformance("2025-11-25", 83).await
+    conformance(Over::Memory, "three", "2025-11-25", 83).await
+}
+
+#[tokio::test]
+async fn conformance_of_2025_11_25_holds_over_three_replicas_on_redis() -> Done {
+    conformance(Over::Redis, "redis", "2025-11-25", 83).await
 }
 
 #[tokio::test]
 async fn conformance_of_2026_07_28_holds_over_three_replicas() -> Done {
-    conformance("2026-07-28", 196).await
+    conformance(Over::Memory, "three", "2026-07-28", 196).await
+}
+
+#[tokio::test]
+async fn conformance_of_2026_07_28_holds_over_three_replicas_on_redis() -> Done {
+    conformance(Over::Redis, "redis", "2026-07-28", 196).await
 }
 
 #[tokio::test]
 async fn a_session_lives_while_each_request_is_at_another_replica() {
-    let stage = Stage::fixture().await;
+    each_request_at_another_replica(Over::Memory).await;
+}
+
+#[tokio::test]
+async fn a_session_on_redis_lives_while_each_request_is_at_another_replica() {
+    each_request_at_another_replica(Over::Redis).await;
+}
+
+async fn each_request_at_another_replica(over: Over) {
+    let stage = Stage::fixture(over).await;
     let nginx = Nginx::before(&stage).await;
     let capabilities = json!({"elicitation": {}});
     let mut session =

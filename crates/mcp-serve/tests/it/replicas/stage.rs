@@ -4,17 +4,19 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use mcp_serve::{
     Config,
-    events::MemoryEvents,
-    session::MemorySessions,
-    signals::{MemoryBus, memory::Member},
-    test_util::{Legacy, Next, SseEvent, SseReader, TestServer},
+    events::{Events, MemoryEvents, RedisEvents},
+    redis::{Redis, Settings},
+    session::{Limits, MemorySessions, RedisSessions, SessionStore},
+    signals::{MemoryBus, Signals, memory::Member},
+    test_util::{Legacy, Next, RedisServer, SseEvent, SseReader, TestServer},
 };
 use rmcp::ServerHandler;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    mounted,
+    fixture::Fixture,
+    mounted::announcing,
     transport::probe::{self, Fate},
 };
 
@@ -24,49 +26,89 @@ pub(super) const SOON: Duration = Duration::from_secs(15);
 /// The servers, and what they share.
 pub(super) struct Stage {
     pub(super) servers: Vec<TestServer>,
+    /// Each server on the bus, where there is one.
     pub(super) members: Vec<Arc<Member>>,
-    pub(super) events: Arc<MemoryEvents>,
+    /// The channel of the first server.
+    pub(super) events: Arc<dyn Events>,
     pub(super) bus: MemoryBus,
+    _redis: Option<RedisServer>,
+}
+
+/// What one server has of what all share.
+struct Part {
+    sessions: Arc<dyn SessionStore>,
+    events: Arc<dyn Events>,
+    signals: Arc<dyn Signals>,
+}
+
+/// Where the servers keep what they share.
+#[derive(Clone, Copy)]
+pub(super) enum Over {
+    Memory,
+    Redis,
 }
 
 impl Stage {
-    pub(super) async fn start<H, F>(
-        factory: F,
-        events: Arc<MemoryEvents>,
+    async fn start<H, F>(
+        over: Over,
+        factory: impl Fn(&Part) -> F,
         adjust: impl Fn(&mut Config),
     ) -> Self
     where
         H: ServerHandler,
-        F: Fn() -> H + Clone + Send + Sync + 'static,
+        F: Fn() -> H + Send + Sync + 'static,
     {
         let bus = MemoryBus::default();
-        let sessions = Arc::new(MemorySessions::default());
-        let (mut servers, mut members) = (Vec::new(), Vec::new());
-        for _ in 0..3 {
-            let member = bus.join();
+        let mut members = Vec::new();
+        let (parts, redis): (Vec<Part>, _) = match over {
+            Over::Memory => {
+                let sessions = Arc::new(MemorySessions::default());
+                let events = Arc::new(MemoryEvents::default());
+                members = (0..3).map(|_| bus.join()).collect();
+                let part = |member: &Arc<Member>| Part {
+                    sessions: sessions.clone(),
+                    events: events.clone(),
+                    signals: member.clone(),
+                };
+                (members.iter().map(part).collect(), None)
+            }
+            Over::Redis => {
+                let server = RedisServer::start().await;
+                let mut parts = Vec::new();
+                for _ in 0..3 {
+                    parts.push(on_redis(&server).await);
+                }
+                (parts, Some(server))
+            }
+        };
+        let mut servers = Vec::new();
+        for part in &parts {
             let mut config = Config {
-                events: events.clone(),
-                sessions: sessions.clone(),
-                signals: member.clone(),
+                events: part.events.clone(),
+                sessions: part.sessions.clone(),
+                signals: part.signals.clone(),
                 ..Config::default()
             };
             adjust(&mut config);
-            members.push(member);
-            servers.push(TestServer::start(factory.clone(), axum::Router::new(), config).await);
+            servers.push(TestServer::start(factory(part), axum::Router::new(), config).await);
         }
         Self {
             servers,
             members,
-            events,
+            events: parts[0].events.clone(),
             bus,
+            _redis: redis,
         }
     }
 
     /// With the fixture of the conformance suite.
-    pub(super) async fn fixture() -> Self {
-        let events = Arc::new(MemoryEvents::default());
-        let fixture = mounted::fixture(events.clone());
-        Self::start(move || fixture.clone(), events, |_| {}).await
+    pub(super) async fn fixture(over: Over) -> Self {
+        let fixture = Fixture::new();
+        let factory = |part: &Part| {
+            let fixture = announcing(fixture.clone(), part.events.clone());
+            move || fixture.clone()
+        };
+        Self::start(over, factory, |_| {}).await
     }
 
     pub(super) fn at(&self, index: usize) -> SocketAddr {
@@ -83,6 +125,23 @@ impl Stage {
     }
 }
 
+/// One server's part of a Redis, with connections of its own.
+async fn on_redis(server: &RedisServer) -> Part {
+    let redis = Redis::new(Settings::parse(&server.url()).unwrap()).unwrap();
+    let events = Arc::new(RedisEvents::new(redis.clone()));
+    let (mut up, mut hears) = (redis.watch(), events.hears());
+    let standing = async {
+        up.wait_for(|up| *up).await.unwrap();
+        hears.wait_for(|hears| *hears).await.unwrap();
+    };
+    timeout(SOON, standing).await.expect("Redis is there");
+    Part {
+        sessions: Arc::new(RedisSessions::new(redis, Limits::default(), SOON)),
+        events: events.clone(),
+        signals: events,
+    }
+}
+
 /// Replicas whose calls tell what becomes of them.
 pub(super) struct Probed {
     pub(super) stage: Stage,
@@ -95,19 +154,26 @@ impl Probed {
     }
 
     pub(super) async fn start_with(adjust: impl Fn(&mut Config)) -> Self {
+        Self::start_over(Over::Memory, adjust).await
+    }
+
+    pub(super) async fn start_over(over: Over, adjust: impl Fn(&mut Config)) -> Self {
         let (probe, fates) = probe::probe();
         let adjust = |config: &mut Config| {
             config.mcp.keep_alive = Duration::from_millis(200);
             adjust(config);
         };
-        let events = Arc::new(MemoryEvents::default());
-        let stage = Stage::start(move || probe.clone(), events, adjust).await;
+        let factory = |_: &Part| {
+            let probe = probe.clone();
+            move || probe.clone()
+        };
+        let stage = Stage::start(over, factory, adjust).await;
         Self { stage, fates }
     }
 
     /// The next fate of a call; panics when there is none.
     pub(super) async fn fate(&mut self) -> Fate {
-        let next = tokio::time::timeout(SOON, self.fates.recv()).await;
+        let next = timeout(SOON, self.fates.recv()).await;
         next.expect("something became of the call").unwrap()
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcp_serve::{
-    events::{Change, Event, Events as _},
+    events::{Change, Event},
     test_util::{Legacy, Next, SseReader},
 };
 use serde_json::json;

@@ -50,7 +50,7 @@ impl World {
     pub(crate) async fn open(kind: Kind, limits: Limits) -> Self {
         match kind {
             Kind::Memory => {
-                let (limits, ends) = watched(limits);
+                let (limits, ends) = watched(&limits);
                 let one = Arc::new(MemorySessions::new(limits));
                 Self {
                     one: one.clone(),
@@ -93,7 +93,7 @@ impl World {
         grace: Duration,
         deadlines: Deadlines,
     ) -> Self {
-        let (limits, ends) = watched(limits);
+        let (limits, ends) = watched(&limits);
         let replica = async || {
             let url = format!("{scheme}://{}", server.addr());
             let settings = Settings::parse(&url).unwrap().with_prefix(PREFIX).unwrap();
@@ -175,11 +175,15 @@ const OLDER: &str = "
     end
     return 'OK'";
 
-fn watched(limits: Limits) -> (Limits, Arc<Mutex<Vec<SessionEnd>>>) {
+fn watched(limits: &Limits) -> (Limits, Arc<Mutex<Vec<SessionEnd>>>) {
     let ends = Arc::new(Mutex::new(Vec::new()));
     let seen = ends.clone();
     let observer = Arc::new(move |end: SessionEnd| seen.lock().unwrap().push(end));
-    (Limits { observer, ..limits }, ends)
+    let limits = Limits {
+        observer,
+        ..limits.clone()
+    };
+    (limits, ends)
 }
 
 /// A session of `who`, as it is right after `initialize`.

@@ -2,18 +2,20 @@
 
 mod auth;
 mod redis;
+mod replicas;
 
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use mcp_serve::{
-    events::{Events, MemoryEvents},
+    events::Events,
     health::Check,
     redis::Redis,
     session::{self, MemorySessions, RedisSessions, SessionStore},
 };
 use notes::{AccessStore, Claim, Notes, Store, StoreError, SystemClock};
 
+use self::replicas::Replicas;
 use crate::{
     audit::Audit,
     config::Config,
@@ -30,7 +32,7 @@ pub(crate) use redis::connect as connect_redis;
 pub struct App {
     notes: Notes,
     tokens: Arc<dyn AccessStore>,
-    events: Arc<dyn Events>,
+    replicas: Replicas,
     handler: NotesHandler,
     routes: axum::Router,
     audit: Audit,
@@ -84,7 +86,8 @@ impl App {
             content_chars_max: config.content_chars_max.get(),
             ..notes::Limits::default()
         };
-        let events: Arc<dyn Events> = Arc::new(MemoryEvents::default());
+        let replicas = Replicas::new(redis.clone());
+        let events = replicas.events().clone();
         let published = events.clone();
         let notes = Notes::new(store, limits).on_change(Arc::new(move |change| {
             mcp::announce(published.as_ref(), change);
@@ -108,7 +111,7 @@ impl App {
         Ok(Self {
             notes,
             tokens,
-            events,
+            replicas,
             handler,
             routes,
             audit,
@@ -128,7 +131,7 @@ impl App {
 
     /// The channel on which changes travel.
     pub fn events(&self) -> &Arc<dyn Events> {
-        &self.events
+        self.replicas.events()
     }
 
     /// Every route beside MCP and the probes.
@@ -157,12 +160,12 @@ impl App {
             anonymous_from_anywhere: config.allow_anonymous,
             budgets: config.rates.budgets(),
             sessions: self.sessions(config),
-            events: self.events.clone(),
             auditor: Some(Arc::new(self.audit.clone())),
             policy: Arc::new(policy),
             checks,
             ..mcp_serve::Config::default()
         };
+        self.replicas.join(&mut serve);
         serve.limits.connections_max = config.connections_max.get();
         serve.limits.body_bytes_max = config.body_bytes_max.get();
         serve.limits.calls_per_caller_max = config.calls_per_caller_max.get();
@@ -212,6 +215,7 @@ impl App {
     /// Closes the store; every write that was acknowledged is in it, and in the audit log.
     pub async fn close(self) -> Result<(), StoreError> {
         let closed = self.notes.close().await;
+        self.replicas.close().await;
         let audit = self.audit;
         // It fails when the runtime ends, and then there is nothing to wait for.
         let _ = tokio::task::spawn_blocking(move || audit.close()).await;

@@ -10,6 +10,8 @@ use mcp_serve::{
         Scopes,
         token::{Token, line},
     },
+    events::redis::tell,
+    signals::Signal,
     telemetry::Output,
 };
 use notes::{AccessToken, Owner, Store, Timestamp, TokenName};
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 use self::expiry::Expiry;
 use super::{Failure, complain, open_audit, print, runtime};
 use crate::{
-    app::{SCOPES, open_store},
+    app::{SCOPES, connect_redis, open_store},
     audit::{Audit, Entry, Face, Outcome},
     config::{AuthMode, Config},
 };
@@ -290,8 +292,9 @@ async fn revoke(token: &str, config: &Config, deed: &mut Deed) -> Result<(), Fai
     store.close().await.map_err(Failure::failed)?;
     match revoked {
         Some(record) => {
+            let when = tell_servers(config, &record.id).await;
             complain(format_args!(
-                "token {} ({}) is revoked; running servers refuse it within seconds",
+                "token {} ({}) is revoked; running servers refuse it {when}",
                 record.name, record.id
             ));
             Ok(())
@@ -300,6 +303,22 @@ async fn revoke(token: &str, config: &Config, deed: &mut Deed) -> Result<(), Fai
             "there is no token with the id {token:?}, and none of that name that is not revoked; \
              `mcp-notes token list` shows them"
         ))),
+    }
+}
+
+/// Tells running servers that a token is revoked, where there is a way to; by when they know.
+async fn tell_servers(config: &Config, id: &str) -> String {
+    const LATER: &str = "within seconds";
+    let redis = match connect_redis(config) {
+        Ok(Some(redis)) => redis,
+        Ok(None) => return LATER.to_owned(),
+        // It is revoked whatever is wrong with the way to the servers.
+        Err(error) => return format!("{LATER} ({error})"),
+    };
+    let credential = id.to_owned();
+    match tell(&redis, Signal::CredentialRevoked { credential }).await {
+        Ok(()) => "from now on".to_owned(),
+        Err(error) => format!("{LATER} ({error}, so that they are not told)"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tokens: made on the command line, presented over the network, revoked while the server runs.
 
+mod told;
+
 use std::{
     fs::{self, OpenOptions},
     io::Write as _,

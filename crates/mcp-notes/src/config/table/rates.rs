@@ -15,7 +15,8 @@ pub(super) const RATES: &[Setting] = &[
         name: "RATE_LIMIT_WINDOW_SECONDS",
         kind: "seconds",
         about: "The time in which a budget that is used up is full again; it fills evenly. In all \
-                counts below, 0 is no limit.",
+                counts below, 0 is no limit. Replicas on one Redis count together; while it is away \
+                each counts alone, at its part of every budget.",
         set: |c, v| put(&mut c.rates.window, value::seconds(v, 1)),
         show: |c| c.rates.window.as_secs().to_string(),
         ..RATE

@@ -1,0 +1,62 @@
+//! What this process shares with other replicas where there is a Redis, and has for itself where
+//! there is none.
+
+use std::{sync::Arc, time::Duration};
+
+use mcp_serve::{
+    events::{Events, MemoryEvents, RedisEvents},
+    health::Check,
+    limit::RedisLimiter,
+    redis::Redis,
+};
+
+/// The longest that the end waits for what other replicas are still to be told.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+
+/// The connection to the other replicas, if there is one.
+pub(super) struct Replicas {
+    redis: Option<(Redis, Arc<RedisEvents>)>,
+    events: Arc<dyn Events>,
+}
+
+impl Replicas {
+    /// What replicas on `redis` share. Must be called where the runtime runs.
+    pub(super) fn new(redis: Option<Redis>) -> Self {
+        let Some(redis) = redis else {
+            return Self {
+                redis: None,
+                events: Arc::new(MemoryEvents::default()),
+            };
+        };
+        let events = Arc::new(RedisEvents::new(redis.clone()));
+        Self {
+            events: events.clone(),
+            redis: Some((redis, events)),
+        }
+    }
+
+    /// The channel on which changes travel.
+    pub(super) fn events(&self) -> &Arc<dyn Events> {
+        &self.events
+    }
+
+    /// Makes a server one of the replicas.
+    pub(super) fn join(&self, serve: &mut mcp_serve::Config) {
+        serve.events = self.events.clone();
+        let Some((redis, events)) = &self.redis else {
+            return;
+        };
+        serve.signals = events.clone();
+        let limiter = Arc::new(RedisLimiter::new(redis.clone()));
+        serve.limiter = limiter.clone();
+        let checks: [Arc<dyn Check>; 2] = [events.clone(), limiter];
+        serve.checks.extend(checks);
+    }
+
+    /// Tells other replicas what they are still to be told.
+    pub(super) async fn close(&self) {
+        if let Some((_, events)) = &self.redis {
+            events.flush(FLUSH_MAX).await;
+        }
+    }
+}

@@ -94,7 +94,7 @@ fn changes(name: &str, known: &str) -> Option<usize> {
         let is_close = known.len() >= SHORT && distance(name, known) <= 1;
         return (name == known || is_close).then_some(0);
     };
-    let letters = distance(&singular(name), &singular(known));
+    let letters = distance(name, known).min(distance(&singular(name), &singular(known)));
     if family != known_family {
         return (known.len() >= SHORT && letters <= 2).then_some(letters);
     }

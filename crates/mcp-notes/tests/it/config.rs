@@ -68,9 +68,13 @@ fn the_documented_default_of_every_setting_is_a_value_it_takes() {
         if text.is_empty() || in_words {
             continue;
         }
-        // What is for one way to authenticate is a mistake beside another.
-        let is_oauth = row.name.starts_with("OAUTH_");
-        let mode: &[_] = if is_oauth { &OAUTH } else { &[] };
+        // What is for one way to authenticate is a mistake beside another, and without a Redis so is
+        // what is for it.
+        let mode: &[_] = match row.name.split_once('_') {
+            Some(("OAUTH", _)) => &OAUTH,
+            Some(("REDIS", _)) => &[("REDIS_HOST", "redis")],
+            _ => &[],
+        };
         let loaded = load(&[mode, &[(row.name, &text)]].concat());
         assert_eq!(loaded.config, load(mode).config, "{}", row.name);
         assert_eq!(loaded.origins[row.name], Origin::Variable(row.name.into()));
@@ -113,6 +117,7 @@ fn every_setting_takes_effect() {
         ("SESSION_LIFETIME", "120"),
         ("SESSIONS_MAX", "5"),
         ("SESSIONS_PER_PRINCIPAL_MAX", "4"),
+        ("SESSION_GRACE_SECONDS", "5"),
         ("BODY_BYTES_MAX", "65536"),
         ("CONNECTIONS_MAX", "99"),
         ("RATE_LIMIT_WINDOW_SECONDS", "30"),
@@ -160,15 +165,14 @@ fn every_setting_takes_effect() {
             "https://a.example.com/introspect",
         ),
     ];
-    let by_oauth = load(&oauth);
-    for (name, value) in oauth {
-        let row = rows().find(|row| row.name == name).unwrap();
-        let shown = row.shown(&by_oauth.config);
-        let expected = if row.secret { "***" } else { value };
-        assert_eq!(shown, expected, "{name}");
-        assert_ne!(shown, row.shown(&other.config), "{name}");
-    }
-    let elsewhere = |row: &Setting| row.name.starts_with("OAUTH_") || row.name == "ALLOW_ANONYMOUS";
+    redis::shows(&oauth, &other);
+    redis::every_setting_takes_effect(&other);
+    let elsewhere = |row: &Setting| {
+        let of_a_group = ["OAUTH_", "REDIS_"]
+            .iter()
+            .any(|it| row.name.starts_with(it));
+        of_a_group || row.name == "ALLOW_ANONYMOUS"
+    };
     for row in rows().filter(|row| !elsewhere(row)) {
         let value = given.iter().find(|(name, _)| *name == row.name);
         let (_, value) = value.unwrap_or_else(|| panic!("{} has no other value here", row.name));

@@ -86,8 +86,8 @@ pub(super) const REDIS: &[Setting] = &[
         name: "REDIS_DB",
         group: Group::Redis,
         kind: "number",
-        about: "The database, where REDIS_URL does not say it; a cluster has only 0.",
-        default_words: Some("0"),
+        about: "The number of the database; a cluster has only 0.",
+        default_words: Some("as REDIS_URL says, otherwise 0"),
         set: |c, v| put(&mut c.redis.database, value::database(v).map(Some)),
         show: |c| {
             let number = c.redis.database;

@@ -4,7 +4,59 @@ use std::{fs, time::Duration};
 
 use tempfile::tempdir;
 
-use super::{load, mistakes};
+use super::{Loaded, load, mistakes, rows};
+
+/// Each of the settings `given` is shown as it is, and otherwise than in `other`.
+pub(super) fn shows(given: &[(&str, &str)], other: &Loaded) {
+    let loaded = load(given);
+    for (name, value) in given {
+        let row = rows().find(|row| row.name == *name).unwrap();
+        let shown = row.shown(&loaded.config);
+        let expected = if row.secret {
+            masked(value)
+        } else {
+            (*value).into()
+        };
+        assert_eq!(shown, expected, "{name}");
+        assert_ne!(shown, row.shown(&other.config), "{name}");
+    }
+}
+
+/// What is shown of a secret: nothing, and of a URL what is none.
+fn masked(value: &str) -> String {
+    match value.split_once("://") {
+        Some(_) => value.replace("hunter2", "***"),
+        None => "***".into(),
+    }
+}
+
+/// No Redis is named by URL and by host.
+pub(super) fn every_setting_takes_effect(other: &Loaded) {
+    shows(
+        &[
+            ("REDIS_HOST", "redis.example"),
+            ("REDIS_PORT", "6380"),
+            ("REDIS_USERNAME", "mcp"),
+            ("REDIS_PASSWORD", "hunter2"),
+            ("REDIS_DB", "2"),
+            ("REDIS_KEY_PREFIX", "team-a:"),
+            ("REDIS_REQUIRED", "true"),
+            ("REDIS_TIMEOUT_MILLISECONDS", "250"),
+            ("REDIS_REQUEST_TIMEOUT_MILLISECONDS", "750"),
+            ("REDIS_CONNECT_TIMEOUT_MILLISECONDS", "900"),
+        ],
+        other,
+    );
+    shows(
+        &[
+            ("REDIS_URL", "rediss+sentinel://u:hunter2@a,b/main"),
+            ("REDIS_SENTINEL_USERNAME", "s"),
+            ("REDIS_SENTINEL_PASSWORD", "hunter2"),
+            ("REDIS_CA_PATH", "/etc/mcp-notes/redis.pem"),
+        ],
+        other,
+    );
+}
 
 fn named(given: &[(&str, &str)]) -> Vec<String> {
     let found = mistakes(given).into_iter();

@@ -17,7 +17,7 @@ use super::{PATIENCE, connected, until};
 
 fn event(number: usize) -> Event {
     Event {
-        audience: (number % 2 == 0).then(|| "ann".into()),
+        audience: number.is_multiple_of(2).then(|| "ann".into()),
         change: match number % 4 {
             0 => Change::Tools,
             1 => Change::Prompts,
@@ -52,9 +52,9 @@ async fn replicas(server: &RedisServer, count: usize) -> Vec<Arc<RedisEvents>> {
         all.push(Arc::new(RedisEvents::new(connected(server).await)));
     }
     for one in &all {
-        let mut hears = one.hears();
-        let heard = tokio::time::timeout(PATIENCE, hears.wait_for(|hears| *hears));
-        heard.await.expect("others are heard").unwrap();
+        let mut ear = one.hears();
+        let hearing = tokio::time::timeout(PATIENCE, ear.wait_for(|is_open| *is_open));
+        hearing.await.expect("others are heard").unwrap();
     }
     all
 }

@@ -27,7 +27,7 @@ check:
 	scripts/install-check-tools.sh
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
-	cargo tree --locked --quiet --depth 0 --manifest-path fuzz/Cargo.toml
+	cargo check --locked --quiet --manifest-path fuzz/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target)
 	.tools/typos/bin/typos
 	cargo clippy $(ALL) --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc $(ALL) --no-deps

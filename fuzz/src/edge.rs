@@ -97,6 +97,7 @@ impl Edge {
                 address: SocketAddr::from(([127, 0, 0, 1], 50_000)),
                 scheme: Scheme::Http,
                 certificate: None,
+                is_hidden: false,
             },
             session: HeaderValue::from_static("none"),
             left: INPUTS_PER_SERVER,

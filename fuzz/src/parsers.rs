@@ -7,6 +7,7 @@ use mcp_serve::{
     client::{Client, Peer, Scheme, TrustedProxies},
     config::{AllowedHosts, AllowedOrigins},
     fuzz,
+    signals::Signal,
 };
 
 use crate::request;
@@ -75,6 +76,7 @@ pub fn forwarded(data: &[u8]) {
         address: address.parse().expect("an address"),
         scheme: Scheme::Http,
         certificate: None,
+        is_hidden: false,
     };
     let stranger = peer("192.0.2.1:9");
     let told = Client::of(&stranger, request.headers(), &trusted);
@@ -110,4 +112,12 @@ pub fn forwarded(data: &[u8]) {
 /// A header of the PROXY protocol is taken or refused.
 pub fn proxy_header(data: &[u8]) {
     fuzz::proxy_header(data);
+}
+
+/// What another replica publishes. What is understood is said again in the same words.
+pub fn signal(data: &[u8]) {
+    if let Some(signal) = Signal::from_json(data) {
+        let json = signal.to_json().expect("a signal that is not too large");
+        assert!(Signal::from_json(&json) == Some(signal));
+    }
 }

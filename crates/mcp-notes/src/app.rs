@@ -13,7 +13,7 @@ use mcp_serve::{
     redis::Redis,
     session::{self, MemorySessions, RedisSessions, SessionStore},
 };
-use notes::{AccessStore, Claim, Notes, Store, StoreError, SystemClock};
+use notes::{AccessStore, Claim, Notes, Owner, Store, StoreError, SystemClock};
 
 use self::replicas::Replicas;
 use crate::{
@@ -21,7 +21,9 @@ use crate::{
     config::Config,
     mcp::{self, NotesHandler},
     policy::NotesPolicy,
-    rest, web,
+    rest,
+    rules::SHARED_OWNER,
+    web,
 };
 
 pub use auth::AuthSetupError;
@@ -50,7 +52,14 @@ pub struct OpenError {
 
 /// Opens the store that `config` names; it is made when there is none.
 pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
-    let opened = notes::open(config.notes_store.as_str()).await;
+    let options = notes::store::Options {
+        mongodb: notes::store::MongoOptions {
+            owner_of_found: Owner::parse(SHARED_OWNER).ok(),
+            ..config.mongodb.clone()
+        },
+        ..notes::store::Options::default()
+    };
+    let opened = notes::open_with(config.notes_store.as_str(), &options).await;
     opened.map_err(|source| OpenError {
         store: config.notes_store.clone(),
         source,

@@ -27,6 +27,7 @@ use mcp_serve::{
     client::TrustedProxies,
     config::{AllowedHosts, AllowedOrigins},
 };
+use notes::store::MongoOptions;
 
 use crate::{audit::Destination, rules::Rules};
 
@@ -82,6 +83,8 @@ pub struct Config {
     pub health_check_path: String,
     /// Where the notes are.
     pub notes_store: StoreUrl,
+    /// How they are reached there, if that is MongoDB.
+    pub mongodb: MongoOptions,
     /// Longest title, in Unicode scalar values.
     pub title_chars_max: NonZeroUsize,
     /// Longest content, in Unicode scalar values.
@@ -190,7 +193,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where the notes are (`NOTES_STORE`), in the form that [`notes::open`] takes.
+/// Where the notes are (`NOTES_STORE`), in the form that [`notes::open_with`] takes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreUrl(String);
 
@@ -198,6 +201,14 @@ impl StoreUrl {
     /// The address, with its password if it has one.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The database that an address of MongoDB names.
+    fn database(&self) -> Option<&str> {
+        let (_, rest) = self.0.split_once("://").filter(|_| value::is_mongodb(&self.0))?;
+        let place = rest.split_once('?').map_or(rest, |(place, _)| place);
+        let (_, name) = place.split_once('/')?;
+        Some(name).filter(|name| !name.is_empty())
     }
 }
 
@@ -240,6 +251,7 @@ impl Default for Config {
             oauth: OAuthSettings::default(),
             health_check_path: "/health".into(),
             notes_store: StoreUrl("sqlite:data/notes.db".into()),
+            mongodb: MongoOptions::default(),
             title_chars_max: count(255),
             content_chars_max: count(10_000),
             rules: Rules::default(),

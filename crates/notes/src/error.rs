@@ -12,7 +12,8 @@ use crate::note::{Note, NoteId};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation on notes was not done. Nothing was written when one of these is returned,
-/// except that a [`StoreError::Other`] from the disk may leave the outcome of a write unknown.
+/// except that a [`StoreError::Other`] from the disk may leave the outcome of a write unknown, and
+/// that [`StoreError::Unconfirmed`] says that it is.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// What was given cannot be accepted; every problem is named, so that one correction suffices.
@@ -188,6 +189,9 @@ pub enum StoreError {
         /// What the other server said of itself, or "another process".
         by: String,
     },
+    /// A write was sent and its answer never came: it may be done or not, and it is not tried again.
+    #[error("the notes store did not confirm the write, which may be done or not: {0}")]
+    Unconfirmed(String),
     /// Anything else, with its cause.
     #[error("the notes store failed")]
     Other(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -206,6 +210,7 @@ impl StoreError {
             Self::Address(_) => "address",
             Self::Unavailable(_) => "unavailable",
             Self::Served { .. } => "served",
+            Self::Unconfirmed(_) => "unconfirmed",
             Self::Other(_) => "other",
         }
     }

@@ -33,7 +33,7 @@ pub use error::{Error, Problem, ProblemCode, Result, StoreError};
 pub use note::{Author, Content, Limits, NewNote, Note, NoteId, NotePatch, Owner, Title};
 pub use query::{Completion, Hit, ListQuery, Page, Preview, SearchQuery, TagCount, TitleMatch};
 pub use service::{Caller, Change, ChangeKind, Deleted, Notes};
-pub use store::{Claim, Store, claim, exists, open};
+pub use store::{Claim, Store, claim, exists, open, open_with};
 pub use tag::{Tag, Tags};
 
 pub use jiff::Timestamp;

@@ -128,6 +128,19 @@ pub(crate) fn title_key(title: &str) -> String {
     title.chars().flat_map(char::to_lowercase).collect()
 }
 
+/// The smallest text that is greater than all that start with `prefix`, if there is one.
+pub(crate) fn after_prefix(prefix: &str) -> Option<String> {
+    let mut chars: Vec<char> = prefix.chars().collect();
+    while let Some(last) = chars.pop() {
+        // Skips the surrogates, which are no characters.
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            chars.push(next);
+            return Some(chars.into_iter().collect());
+        }
+    }
+    None
+}
+
 /// A word of the query, or what stands between quotes.
 struct Piece<'a> {
     text: &'a str,

@@ -1,9 +1,12 @@
 //! What a store of notes is, and the list of stores.
 
+#[cfg(feature = "mongodb")]
+pub mod mongo;
 pub mod sqlite;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -20,29 +23,28 @@ pub use sqlite::Claim;
 /// Opens the store at `address`:
 ///
 /// - `sqlite:PATH`: a SQLite database in the file PATH, created with its folder if there is none;
-/// - `sqlite::memory:`: a SQLite database that is gone when the store is.
+/// - `sqlite::memory:`: a SQLite database that is gone when the store is;
+/// - `mongodb://...` and `mongodb+srv://...`: a MongoDB database, where the crate is built with the
+///   feature `mongodb`. One that cannot be reached is opened all the same, and answers
+///   [`StoreError::Unavailable`] until it can.
 ///
 /// The address is never repeated in an error, because it can hold a password.
 pub async fn open(address: &str) -> Result<Arc<dyn Store>, StoreError> {
-    let (scheme, rest) = address.split_once(':').unwrap_or(("", address));
-    match (scheme, rest) {
-        ("sqlite", ":memory:") => Ok(Arc::new(
-            sqlite::SqliteStore::in_memory(sqlite::Options::default()).await?,
+    open_with(address, &Options::default()).await
+}
+
+/// As [`open`], with a say in how the store is used.
+pub async fn open_with(address: &str, options: &Options) -> Result<Arc<dyn Store>, StoreError> {
+    match Kind::of(address)? {
+        Kind::SqliteInMemory => Ok(Arc::new(
+            sqlite::SqliteStore::in_memory(options.sqlite).await?,
         )),
-        ("sqlite", "") => Err(StoreError::Address(
-            "sqlite: needs the path of a file".to_owned(),
+        Kind::Sqlite(path) => Ok(Arc::new(
+            sqlite::SqliteStore::open(Path::new(path), options.sqlite).await?,
         )),
-        ("sqlite", path) => {
-            let options = sqlite::Options::default();
-            Ok(Arc::new(
-                sqlite::SqliteStore::open(Path::new(path), options).await?,
-            ))
-        }
-        ("mongodb" | "mongodb+srv", _) => Err(StoreError::Address(
-            "the MongoDB store is not built into this program; use sqlite:PATH".to_owned(),
-        )),
-        _ => Err(StoreError::Address(
-            "the address of the notes store must be sqlite:PATH or sqlite::memory:".to_owned(),
+        #[cfg(feature = "mongodb")]
+        Kind::Mongodb => Ok(Arc::new(
+            mongo::MongoStore::open(address, &options.mongodb).await?,
         )),
     }
 }
@@ -67,6 +69,77 @@ pub fn claim(address: &str, who: &str) -> Result<Claim, StoreError> {
 fn file(address: &str) -> Option<&Path> {
     let path = address.strip_prefix("sqlite:")?;
     (path != ":memory:" && !path.is_empty()).then(|| Path::new(path))
+}
+
+/// Whether `address` can be that of a store; nothing is opened or looked up.
+pub fn check_address(address: &str) -> Result<(), StoreError> {
+    match Kind::of(address)? {
+        Kind::SqliteInMemory | Kind::Sqlite(_) => Ok(()),
+        #[cfg(feature = "mongodb")]
+        Kind::Mongodb => mongo::check_address(address),
+    }
+}
+
+/// What an address names.
+enum Kind<'a> {
+    SqliteInMemory,
+    Sqlite(&'a str),
+    #[cfg(feature = "mongodb")]
+    Mongodb,
+}
+
+impl<'a> Kind<'a> {
+    fn of(address: &'a str) -> Result<Self, StoreError> {
+        match address.split_once(':').unwrap_or(("", address)) {
+            ("sqlite", ":memory:") => Ok(Self::SqliteInMemory),
+            ("sqlite", "") => Err(StoreError::Address(
+                "sqlite: needs the path of a file".to_owned(),
+            )),
+            ("sqlite", path) => Ok(Self::Sqlite(path)),
+            #[cfg(feature = "mongodb")]
+            ("mongodb" | "mongodb+srv", _) => Ok(Self::Mongodb),
+            #[cfg(not(feature = "mongodb"))]
+            ("mongodb" | "mongodb+srv", _) => Err(StoreError::Address(
+                "MongoDB is not built into this program; \
+                 `cargo build --release --locked --features mongodb` builds it in"
+                    .to_owned(),
+            )),
+            _ => Err(StoreError::Address(
+                "the address of the notes store must be sqlite:PATH, sqlite::memory: or \
+                 mongodb://..."
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
+/// How stores are used. What the address itself says of it holds where nothing is said here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// How a SQLite database is used.
+    pub sqlite: sqlite::Options,
+    /// How a MongoDB database is used.
+    pub mongodb: MongoOptions,
+}
+
+/// How a MongoDB database is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MongoOptions {
+    /// The database, where the address names none; `mcp-notes` when neither does.
+    pub database: Option<String>,
+    /// How many connections there may be to each server; 10 unless said (`maxPoolSize`).
+    pub pool_size_max: Option<u32>,
+    /// How many connections are kept open when nothing is asked; none unless said (`minPoolSize`).
+    pub pool_size_min: Option<u32>,
+    /// The time to find a server that takes writes; 5 seconds unless said, and less than `timeout`
+    /// (`serverSelectionTimeoutMS`).
+    pub selection_timeout: Option<Duration>,
+    /// The time a connection has to be made; 3 seconds unless said (`connectTimeoutMS`).
+    pub connect_timeout: Option<Duration>,
+    /// The time an operation has in all; 5 seconds unless said (`socketTimeoutMS`).
+    pub timeout: Option<Duration>,
+    /// Whose the notes are that the Node demo left; without, they stay as they are.
+    pub owner_of_found: Option<Owner>,
 }
 
 /// Keeps notes, and the tokens of those who may reach them. `tests/contract.rs` says what every store must do; [`crate::Notes`] is the way to

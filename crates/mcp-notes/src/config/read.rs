@@ -11,7 +11,7 @@ use std::{
 use super::{
     AuthMode, ClientAuth, Config, Profile, PublicUrl, Rates, names, oauth, reach, redis, secret,
     table::{Setting, rows},
-    value::Word as _,
+    value::{self, Word as _},
 };
 
 /// The variables a configuration is read from.
@@ -117,7 +117,6 @@ impl Config {
             let origin = reader.apply(row, &mut config);
             origins.insert(row.name, origin);
         }
-        reader.refuse_what_comes_later();
         reader.check_together(&mut config, &origins);
         if !reader.mistakes.is_empty() {
             return Err(ConfigError {
@@ -212,24 +211,11 @@ impl Reader<'_> {
             .filter(|value| !value.is_empty() && !names::is_of_a_service(name, value))
     }
 
-    /// Settings that a deployment may rely on and that nothing would act on yet.
-    fn refuse_what_comes_later(&mut self) {
-        for (name, what) in LATER {
-            let off = self.value(name).is_none_or(|v| v == "false" || v == "0");
-            if !off {
-                self.mistake(
-                    name,
-                    None,
-                    format!("it to be unset: this version has no {what}"),
-                );
-            }
-        }
-    }
-
     /// What one setting asks of another.
     fn check_together(&mut self, config: &mut Config, origins: &Origins) {
         self.mistakes.extend(reach::mistakes(config));
         self.check_plain_http(config);
+        self.check_mongodb(config, origins);
         if config.auth_mode != AuthMode::Token && config.tokens_file.is_some() {
             self.mistake(
                 "TOKENS_FILE",
@@ -293,6 +279,42 @@ impl Reader<'_> {
                 Some(config.content_chars_max.to_string()),
                 format!("at most BODY_BYTES_MAX, which is {}", config.body_bytes_max),
             );
+        }
+    }
+
+    /// What is said of MongoDB is about an address of MongoDB, and agrees with it.
+    fn check_mongodb(&mut self, config: &Config, origins: &Origins) {
+        let store = &config.notes_store;
+        if let Some(Origin::Variable(name) | Origin::File(name, _)) = origins.get("NOTES_STORE")
+            && name.starts_with("MONGO")
+            && !value::is_mongodb(store.as_str())
+        {
+            self.mistake(name, None, "mongodb://HOST/DATABASE".into());
+        }
+        let given = config.mongodb.database.as_deref();
+        if let (Some(given), Some(named)) = (given, store.database())
+            && given != named
+        {
+            let expected = format!("{named}, as the address of the notes store has it");
+            self.mistake("MONGO_DATABASE", Some(given.to_owned()), expected);
+        }
+        let (least, most) = (config.mongodb.pool_size_min, config.mongodb.pool_size_max);
+        if let (Some(least), Some(most)) = (least, most)
+            && least > most
+        {
+            let expected = format!("at most MONGODB_MAX_POOL_SIZE, which is {most}");
+            self.mistake("MONGODB_MIN_POOL_SIZE", Some(least.to_string()), expected);
+        }
+        if value::is_mongodb(store.as_str()) {
+            let most = MONGODB_CONTENT_CHARS_MAX;
+            if config.content_chars_max.get() > most {
+                let expected = format!("at most {most}, because a document of MongoDB ends there");
+                let given = Some(config.content_chars_max.to_string());
+                self.mistake("CONTENT_CHARS_MAX", given, expected);
+            }
+        } else if given.is_some() {
+            let warning = "MONGO_DATABASE does nothing, because NOTES_STORE is not MongoDB";
+            self.warnings.push(warning.into());
         }
     }
 
@@ -386,9 +408,5 @@ fn allow_own_address(config: &mut Config) {
     }
 }
 
-/// Variables of the documented deployment that this version cannot honour. Starting without what
-/// they ask for would be worse than not starting.
-pub(super) const LATER: &[(&str, &str)] = &[
-    ("MONGODB_URI", "MongoDB store"),
-    ("MONGO_URI", "MongoDB store"),
-];
+/// The longest content that fits into a document of MongoDB, which has 16 MiB, with all that finds it.
+const MONGODB_CONTENT_CHARS_MAX: usize = 500_000;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod mongodb;
 mod oauth;
 mod proxies;
 mod rates;
@@ -48,6 +49,8 @@ pub enum Group {
     Tls,
     /// Where notes are and how long they may be.
     Notes,
+    /// How a MongoDB database is used.
+    Mongodb,
     /// Sessions of the protocol revisions before 2026-07-28.
     Sessions,
     /// What replicas share.
@@ -70,6 +73,7 @@ impl Group {
         Self::Tls,
         Self::Proxies,
         Self::Notes,
+        Self::Mongodb,
         Self::Sessions,
         Self::Redis,
         Self::Limits,
@@ -86,6 +90,7 @@ impl Group {
             Self::Proxies => "Proxies and HTTPS",
             Self::Tls => "TLS",
             Self::Notes => "Notes",
+            Self::Mongodb => "MongoDB",
             Self::Sessions => "Sessions",
             Self::Redis => "Redis",
             Self::Limits => "Limits",
@@ -224,9 +229,11 @@ const SERVER: &[Setting] = &[
 const NOTES: &[Setting] = &[
     Setting {
         name: "NOTES_STORE",
+        aliases: &["MONGODB_URI", "MONGO_URI"],
         group: Group::Notes,
-        kind: "sqlite:PATH",
-        about: "Where the notes are; the file and its folder are made when they do not exist.",
+        kind: "sqlite:PATH, mongodb://... or mongodb+srv://...",
+        about: "Where the notes are; a file and its folder are made when they do not exist. The other \
+                names are for addresses of MongoDB alone.",
         secret: true,
         set: |c, v| put(&mut c.notes_store, value::store(v)),
         show: |c| c.notes_store.as_str().into(),
@@ -413,6 +420,7 @@ pub const SETTINGS: &[&[Setting]] = &[
     proxies::PROXIES,
     oauth::OAUTH,
     NOTES,
+    mongodb::MONGODB,
     rules::RULES,
     SESSIONS,
     redis::REDIS,

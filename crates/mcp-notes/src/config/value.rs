@@ -209,14 +209,36 @@ pub(super) fn on_or_off(text: &str) -> Result<bool, Expected> {
     }
 }
 
-/// `sqlite:PATH`.
+/// `sqlite:PATH` or the address of a MongoDB database.
 pub(super) fn store(text: &str) -> Result<StoreUrl, Expected> {
-    match text.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() && !path.ends_with('/') && path.trim() == path => {
-            Ok(StoreUrl(text.to_owned()))
-        }
-        _ => Err("sqlite:PATH, for example sqlite:data/notes.db".into()),
+    let is_mongodb = is_mongodb(text);
+    let fits = match text.strip_prefix("sqlite:") {
+        Some(path) => !path.is_empty() && !path.ends_with('/') && path.trim() == path,
+        None => is_mongodb,
+    };
+    if !fits {
+        return Err(
+            "sqlite:PATH, for example sqlite:data/notes.db, or mongodb://HOST/DATABASE".into(),
+        );
     }
+    match notes::store::check_address(text) {
+        Ok(()) => Ok(StoreUrl(text.to_owned())),
+        Err(error) => Err(format!("another address: {error}")),
+    }
+}
+
+/// Whether `text` has the scheme of a MongoDB address.
+pub(super) fn is_mongodb(text: &str) -> bool {
+    text.starts_with("mongodb://") || text.starts_with("mongodb+srv://")
+}
+
+/// The name of a MongoDB database.
+pub(super) fn database(text: &str) -> Result<String, Expected> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    if !text.is_empty() && text.len() <= 63 && text.bytes().all(plain) {
+        return Ok(text.to_owned());
+    }
+    Err("the name of a database: 1 to 63 letters, digits, _ and -".into())
 }
 
 /// Actions, by the names of their tools, separated by commas.

@@ -48,7 +48,7 @@ impl Term {
 
     /// Whether `text` begins with the tokens of the term; with `prefix`, the last need only be the
     /// beginning of one.
-    pub(super) fn begins(&self, text: &[Token], prefix: bool) -> bool {
+    pub(crate) fn begins(&self, text: &[Token], prefix: bool) -> bool {
         let last = self.tokens.len() - 1;
         text.len() > last
             && self

@@ -3,12 +3,12 @@
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
-use super::read::{PREVIEW_COLUMNS, after_prefix, notes_of, preview};
+use super::read::{PREVIEW_COLUMNS, notes_of, preview};
 use super::schema::store_error;
 use crate::error::StoreError;
 use crate::note::Owner;
 use crate::query::ListQuery;
-use crate::search::title_key;
+use crate::search::{after_prefix, title_key};
 use crate::store::{ListPosition, Listed};
 
 /// How many notes a filtered list counts before it says that it does not know the total.

@@ -8,7 +8,7 @@ use super::schema::store_error;
 use crate::error::{Error, Result, StoreError};
 use crate::note::{Author, Content, Note, NoteId, Owner, Title};
 use crate::query::{Completion, PREVIEW_CHARS, Preview, TagCount, TitleMatch};
-use crate::search::title_key;
+use crate::search::{after_prefix, title_key};
 use crate::tag::{Tag, Tags};
 
 /// The note, or [`Error::NotFound`].
@@ -94,19 +94,6 @@ pub(super) fn notes_of(conn: &Connection, owner: &Owner) -> rusqlite::Result<u64
         .query_row([owner.as_str()], |row| row.get(0))
         .optional()?;
     Ok(count.unwrap_or(0))
-}
-
-/// The smallest text that is greater than all that start with `prefix`, if there is one.
-pub(super) fn after_prefix(prefix: &str) -> Option<String> {
-    let mut chars: Vec<char> = prefix.chars().collect();
-    while let Some(last) = chars.pop() {
-        // Skips the surrogates, which are no characters.
-        if let Some(next) = (last..=char::MAX).nth(1) {
-            chars.push(next);
-            return Some(chars.into_iter().collect());
-        }
-    }
-    None
 }
 
 /// Tags that complete what was typed.

@@ -1,0 +1,224 @@
+//! Makes sure that the collections are ours, have their indexes, and that notes which the Node demo
+//! left can be found.
+
+use std::time::Duration;
+
+use bson::{Bson, Document, RawDocumentBuf, doc};
+use futures_util::TryStreamExt as _;
+use mongodb::options::IndexOptions;
+use mongodb::{Collection, Database, IndexModel};
+use tokio::time::timeout;
+
+use super::document::{adoption, fields};
+use super::fault::Fault;
+use crate::error::StoreError;
+use crate::note::Owner;
+
+/// The notes, in the collection of the Node demo.
+pub(super) const NOTES: &str = "mcp_notes";
+
+/// The tokens.
+pub(super) const TOKENS: &str = "mcp_notes_tokens";
+
+/// What there is to know of the whole: the version of the schema.
+const ABOUT: &str = "mcp_notes_about";
+
+/// The newest schema version this program knows.
+const VERSION: i64 = 1;
+
+/// The time a step has that looks at a few documents.
+const STEP: Duration = Duration::from_secs(30);
+
+/// The time the server has to make indexes of what is there.
+const INDEXING: Duration = Duration::from_secs(15 * 60);
+
+/// How many notes of the Node demo are read at once.
+const BATCH: u32 = 100;
+
+/// Prepares the database. What is there already is left as it is, so several may do so at once.
+pub(super) async fn prepare(db: &Database, owner: Option<&Owner>) -> Result<(), Fault> {
+    check(db).await?;
+    make_indexes(db).await?;
+    if let Some(owner) = owner {
+        adopt(&db.collection(NOTES), owner).await?;
+    }
+    let about = db.collection::<Document>(ABOUT);
+    let write = about
+        .update_one(
+            doc! { "_id": "schema" },
+            doc! { "$max": { "version": VERSION } },
+        )
+        .upsert(true);
+    within(STEP, write).await?;
+    Ok(())
+}
+
+/// Refuses what is not ours or too new.
+async fn check(db: &Database) -> Result<(), Fault> {
+    let about = db.collection::<Document>(ABOUT);
+    let found = within(STEP, about.find_one(doc! { "_id": "schema" })).await?;
+    let version = found.as_ref().and_then(|about| about.get("version"));
+    let found = match version {
+        None => None,
+        Some(Bson::Int32(version)) => Some(i64::from(*version)),
+        Some(Bson::Int64(version)) => Some(*version),
+        Some(_) => Some(i64::MAX),
+    };
+    if let Some(found) = found.filter(|found| *found > VERSION) {
+        return Err(fatal(StoreError::NewerSchema {
+            found,
+            known: VERSION,
+        }));
+    }
+    let notes = db.collection::<RawDocumentBuf>(NOTES);
+    let any = within(
+        STEP,
+        notes.find_one(doc! {}).projection(fields(&["noteId"])),
+    )
+    .await?;
+    match any {
+        Some(any) if any.get_str("noteId").is_err() => Err(fatal(StoreError::NotOurs)),
+        _ => Ok(()),
+    }
+}
+
+async fn make_indexes(db: &Database) -> Result<(), Fault> {
+    let index = |name: &str, unique: bool, keys: Document| {
+        let options = IndexOptions::builder()
+            .name(name.to_owned())
+            .unique(unique.then_some(true))
+            .build();
+        IndexModel::builder().keys(keys).options(options).build()
+    };
+    // Every question begins with its owner, so that what others have costs nothing. Lists are read in
+    // their order; titles, tags and counts from the index alone.
+    let notes = [
+        index("note", true, doc! { "owner": 1, "noteId": 1 }),
+        index(
+            "changed",
+            false,
+            doc! { "owner": 1, "updatedMicros": -1, "noteId": -1 },
+        ),
+        index(
+            "tagged",
+            false,
+            doc! { "owner": 1, "tags": 1, "updatedMicros": -1, "noteId": -1 },
+        ),
+        index(
+            "titled",
+            false,
+            doc! { "owner": 1, "titleKey": 1, "updatedMicros": -1, "noteId": -1, "title": 1 },
+        ),
+        index("tag_lists", false, doc! { "owner": 1, "tagList": 1 }),
+        index("title_terms", false, doc! { "owner": 1, "titleTerms": 1 }),
+        index("tag_terms", false, doc! { "owner": 1, "tagTerms": 1 }),
+        index(
+            "content_terms",
+            false,
+            doc! { "owner": 1, "contentTerms": 1 },
+        ),
+    ];
+    let made = within(
+        INDEXING,
+        db.collection::<Document>(NOTES).create_indexes(notes),
+    )
+    .await;
+    made.map_err(|fault| {
+        if fault.duplicate {
+            return fatal(StoreError::Unavailable(format!(
+                "two documents of its collection {NOTES} have the same owner and noteId; remove one"
+            )));
+        }
+        fault
+    })?;
+    let tokens = [
+        index("hash", true, doc! { "hash": 1 }),
+        index("name", true, doc! { "liveName": 1 }),
+        index("made", false, doc! { "createdMicros": -1, "order": -1 }),
+    ];
+    within(
+        STEP,
+        db.collection::<Document>(TOKENS).create_indexes(tokens),
+    )
+    .await?;
+    Ok(())
+}
+
+/// Gives the notes of the Node demo, which have no owner, what they lack.
+async fn adopt(notes: &Collection<RawDocumentBuf>, owner: &Owner) -> Result<(), Fault> {
+    const DEMO: [&str; 6] = [
+        "_id",
+        "noteId",
+        "title",
+        "content",
+        "createdAt",
+        "updatedAt",
+    ];
+    let (mut adopted, mut left) = (0_u64, 0_u64);
+    let mut after: Option<Bson> = None;
+    loop {
+        let mut filter = doc! { "owner": { "$exists": false } };
+        if let Some(after) = after.take() {
+            filter.insert("_id", doc! { "$gt": after });
+        }
+        let find = notes
+            .find(filter)
+            .projection(demo_fields(&DEMO))
+            .sort(doc! { "_id": 1 })
+            .limit(i64::from(BATCH));
+        let read = async { find.await?.try_collect::<Vec<_>>().await };
+        let batch = within(STEP, read).await?;
+        for found in &batch {
+            let id = found.get("_id").ok().flatten();
+            let Some(id) = id.and_then(|id| Bson::try_from(id).ok()) else {
+                continue;
+            };
+            after = Some(id.clone());
+            let Some(set) = adoption(found, owner) else {
+                left += 1;
+                continue;
+            };
+            let filter = doc! { "_id": id, "owner": { "$exists": false } };
+            let written = within(STEP, notes.update_one(filter, doc! { "$set": set })).await?;
+            adopted += written.modified_count;
+        }
+        if after.is_none() || batch.len() < BATCH as usize {
+            break;
+        }
+    }
+    if adopted > 0 {
+        tracing::info!(notes = adopted, "notes that were there have an owner now");
+    }
+    if left > 0 {
+        tracing::warn!(
+            documents = left,
+            "documents beside the notes are none, and stay as they are"
+        );
+    }
+    Ok(())
+}
+
+fn demo_fields(names: &[&str]) -> Document {
+    let mut fields = fields(names);
+    fields.insert("_id", 1);
+    fields
+}
+
+fn fatal(error: StoreError) -> Fault {
+    Fault {
+        error,
+        maybe_done: false,
+        passes: false,
+        duplicate: false,
+    }
+}
+
+async fn within<T>(
+    time: Duration,
+    asked: impl IntoFuture<Output = mongodb::error::Result<T>>,
+) -> Result<T, Fault> {
+    match timeout(time, asked.into_future()).await {
+        Ok(answer) => answer.map_err(Fault::from),
+        Err(_) => Err(Fault::late()),
+    }
+}

@@ -205,7 +205,10 @@ impl StoreUrl {
 
     /// The database that an address of MongoDB names.
     fn database(&self) -> Option<&str> {
-        let (_, rest) = self.0.split_once("://").filter(|_| value::is_mongodb(&self.0))?;
+        let (_, rest) = self
+            .0
+            .split_once("://")
+            .filter(|_| value::is_mongodb(&self.0))?;
         let place = rest.split_once('?').map_or(rest, |(place, _)| place);
         let (_, name) = place.split_once('/')?;
         Some(name).filter(|name| !name.is_empty())

@@ -38,13 +38,15 @@ pub enum Code {
     SwitchedOff,
     /// The notes cannot be reached or written now.
     Unavailable,
+    /// The change may be made or not.
+    Unconfirmed,
     /// Something failed that the caller can do nothing about.
     Internal,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Invalid,
         Self::NotFound,
         Self::Conflict,
@@ -52,6 +54,7 @@ impl Code {
         Self::ReadOnly,
         Self::SwitchedOff,
         Self::Unavailable,
+        Self::Unconfirmed,
         Self::Internal,
     ];
 
@@ -65,6 +68,7 @@ impl Code {
             Self::ReadOnly => "read_only",
             Self::SwitchedOff => "switched_off",
             Self::Unavailable => "unavailable",
+            Self::Unconfirmed => "unconfirmed",
             Self::Internal => "internal",
         }
     }
@@ -76,7 +80,7 @@ struct FailureView {
     error: ErrorView,
 }
 
-/// What went wrong; nothing was written.
+/// What went wrong; nothing was written, unless the code is `unconfirmed`.
 #[derive(Serialize)]
 struct ErrorView {
     /// The kind of error.
@@ -150,13 +154,15 @@ pub enum Kind {
     UnsupportedMediaType,
     /// The notes cannot be reached or written now.
     Unavailable,
+    /// The change may be made or not.
+    Unconfirmed,
     /// Something failed in the server.
     Internal,
 }
 
 impl Kind {
     /// All kinds, in the order of their statuses.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::BadRequest,
         Self::Forbidden,
         Self::NotFound,
@@ -167,6 +173,7 @@ impl Kind {
         Self::Invalid,
         Self::Internal,
         Self::Unavailable,
+        Self::Unconfirmed,
     ];
 
     /// The HTTP status, the name in links, and the title.
@@ -188,6 +195,11 @@ impl Kind {
             Self::Invalid => (422, "invalid", "The note is not valid"),
             Self::Internal => (500, "internal", "Internal error"),
             Self::Unavailable => (503, "unavailable", "The notes are not available"),
+            Self::Unconfirmed => (
+                504,
+                "unconfirmed",
+                "Whether the change was made is not known",
+            ),
         }
     }
 }
@@ -265,6 +277,11 @@ impl Failure {
                 Code::Unavailable,
                 "the notes cannot be reached or written at the moment; try again later",
             ),
+            StoreError::Unconfirmed(_) => Self::new(
+                Code::Unconfirmed,
+                "the change was not confirmed in time and may be made or not; look at the note, or \
+                 list the notes, before you try again",
+            ),
             _ => Self::new(Code::Internal, "internal error"),
         }
     }
@@ -295,7 +312,9 @@ impl Failure {
     /// The failure as a JSON-RPC error, for requests that are not tool calls.
     pub fn into_rpc_error(self) -> ErrorData {
         match self.code {
-            Code::Unavailable | Code::Internal => ErrorData::internal_error(self.message, None),
+            Code::Unavailable | Code::Unconfirmed | Code::Internal => {
+                ErrorData::internal_error(self.message, None)
+            }
             _ => {
                 let data = (!self.problems.is_empty())
                     .then(|| serde_json::to_value(views(self.problems)).unwrap_or(Value::Null))
@@ -315,6 +334,7 @@ impl Failure {
             Code::NotFound => Kind::NotFound,
             Code::Conflict => Kind::PreconditionFailed,
             Code::Unavailable => Kind::Unavailable,
+            Code::Unconfirmed => Kind::Unconfirmed,
             // The server gives the ids, so a taken one is its own mistake.
             Code::Exists | Code::Internal => Kind::Internal,
         };

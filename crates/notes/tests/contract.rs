@@ -17,16 +17,28 @@ mod completing;
 #[path = "contract/databases.rs"]
 mod databases;
 #[cfg(feature = "mongodb")]
+#[path = "contract/documents.rs"]
+mod documents;
+#[cfg(feature = "mongodb")]
 #[path = "contract/engine.rs"]
 mod engine;
 #[path = "contract/finding.rs"]
 mod finding;
 #[path = "contract/lists.rs"]
 mod lists;
+#[cfg(feature = "mongodb")]
+#[path = "contract/outages.rs"]
+mod outages;
 #[path = "contract/properties.rs"]
 mod properties;
+#[cfg(feature = "mongodb")]
+#[path = "contract/proxy.rs"]
+mod proxy;
 #[path = "contract/questions.rs"]
 mod questions;
+#[cfg(feature = "mongodb")]
+#[path = "contract/server.rs"]
+mod server;
 #[path = "contract/stage.rs"]
 mod stage;
 #[path = "contract/story.rs"]
@@ -36,8 +48,8 @@ mod writes;
 
 /// One module of tests for each store, with every law in it.
 macro_rules! stores {
-    ($($store:ident: $open:path;)+) => {
-        $(mod $store {
+    ($($(#[$when:meta])? $store:ident: $open:path;)+) => {
+        $($(#[$when])? mod $store {
             laws!($open:
                 story::a_note_lives_from_creation_to_deletion,
                 writes::text_comes_back_byte_for_byte,
@@ -99,6 +111,7 @@ macro_rules! laws {
         fn $law() {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
+                .enable_all()
                 .build()
                 .unwrap();
             runtime.block_on(async {
@@ -113,4 +126,6 @@ macro_rules! laws {
 stores! {
     sqlite: crate::stage::sqlite_file;
     sqlite_in_memory: crate::stage::sqlite_memory;
+    #[cfg(feature = "mongodb")]
+    mongo: crate::stage::mongo;
 }

@@ -97,7 +97,7 @@ impl Trail {
     /// It was not done because of `code`.
     pub fn code(&mut self, code: Code) {
         match code {
-            Code::Unavailable | Code::Internal => self.failed(code.as_str()),
+            Code::Unavailable | Code::Unconfirmed | Code::Internal => self.failed(code.as_str()),
             _ => self.refused(code.as_str()),
         }
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{Group, Loaded, Setting, read::LATER, table::rows};
+use super::{Group, Loaded, Setting, table::rows};
 
 /// The documentation of every setting, as Markdown.
 pub fn markdown() -> String {
@@ -24,12 +24,6 @@ pub fn markdown() -> String {
         }
     }
     out.push_str(ELSEWHERE);
-    for (name, what) in LATER {
-        let _ = writeln!(
-            out,
-            "| `{name}` | Stops the start: this version has no {what}. |"
-        );
-    }
     out
 }
 

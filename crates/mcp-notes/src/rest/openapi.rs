@@ -242,7 +242,7 @@ fn responses() -> Value {
     for kind in Kind::ALL {
         let (status, _, title) = kind.describe();
         // Those the server in front of all faces answers too are below.
-        if status == 405 || status == 403 {
+        if [403, 405, 504].contains(&status) {
             continue;
         }
         let mut response = json!({
@@ -337,6 +337,7 @@ fn problem_example(kind: Kind) -> Value {
         Kind::Invalid => "title is 300 characters long; at most 255 are allowed",
         Kind::Internal => "internal error",
         Kind::Unavailable => "the notes cannot be reached or written at the moment",
+        Kind::Unconfirmed => "the change was not confirmed in time and may be made or not",
     };
     serde_json::to_value(Problem::new(kind, detail, &instance)).unwrap_or_default()
 }

@@ -13,14 +13,24 @@ mod clients;
 mod commands;
 mod config;
 mod desk;
+#[cfg(feature = "mongodb")]
+#[allow(dead_code, reason = "the tests of the store use more of it")]
+#[path = "../../../notes/tests/contract/engine.rs"]
+mod engine;
 mod faces;
 mod isolation;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 mod nginx;
 mod oauth;
 mod page;
 mod people;
 mod process;
 mod proxies;
+#[cfg(feature = "mongodb")]
+#[allow(dead_code, reason = "the tests of the store use more of it")]
+#[path = "../../../notes/tests/contract/proxy.rs"]
+mod proxy;
 mod redis;
 mod replicas;
 mod resources;
@@ -29,6 +39,10 @@ mod rules;
 mod schemathesis;
 mod scopes;
 mod secrets;
+#[cfg(feature = "mongodb")]
+#[allow(dead_code, reason = "the tests of the store use more of it")]
+#[path = "../../../notes/tests/contract/server.rs"]
+mod server;
 mod stdio;
 mod tidy;
 mod tls;

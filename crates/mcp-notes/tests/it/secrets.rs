@@ -425,8 +425,9 @@ async fn no_command_shows_a_secret_of_the_settings() {
     fs::write(&path, canary("bare")).unwrap();
     let path = path.to_str().unwrap();
     for store in [
-        format!("mongodb://u:{CANARY}@h/n"),
-        format!("mongodb://h/n?tlsCertificateKeyFilePassword={CANARY}"),
+        format!("mongodb://u:{CANARY}@h/n?w=0"),
+        format!("mongodb://u:{CANARY}@h:port/n"),
+        format!("mongodb://h/n?tlsCertificateKeyFilePassword={CANARY}&w=0"),
         format!("sqlite://u:{CANARY}@nowhere/at/all/"),
         canary("bare"),
     ] {

@@ -156,24 +156,28 @@ pub(crate) async fn no_words_of_others_move_any_hit(stage: &Stage) {
     let words = |counts| prop::collection::vec(word, counts);
     let own = (words(1..4), words(1..30), words(0..3));
     let given = (prop::collection::vec(own, 3..7), words(1..3), words(1..4));
-    for_all(20, given, async |who, (own, searched, theirs)| {
-        for (number, (title, content, tags)) in own.iter().enumerate() {
-            let title = format!("{} {number}", title.join(" "));
-            let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
-            stage.add(&who, &title, &content.join(" "), &tags).await;
-        }
-        let mut searches = vec![searched.join(" "), format!("{} ", searched.join(" "))];
-        searches.extend(["a", "ab", "a b ", "b c ", "a c ", "a ab"].map(str::to_owned));
-        let before = orders(stage, &who, &searches).await;
-        let other = caller(&format!("other {}", who.owner.as_str()));
-        for (number, word) in theirs.iter().cycle().take(20).enumerate() {
-            let (title, content) = noise(word, number);
-            stage.add(&other, &title, &content, &[word]).await;
-            if [0, 19].contains(&number) {
-                assert_eq!(orders(stage, &who, &searches).await, before);
+    for_all(
+        stage.cases(20),
+        given,
+        async |who, (own, searched, theirs)| {
+            for (number, (title, content, tags)) in own.iter().enumerate() {
+                let title = format!("{} {number}", title.join(" "));
+                let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+                stage.add(&who, &title, &content.join(" "), &tags).await;
             }
-        }
-    })
+            let mut searches = vec![searched.join(" "), format!("{} ", searched.join(" "))];
+            searches.extend(["a", "ab", "a b ", "b c ", "a c ", "a ab"].map(str::to_owned));
+            let before = orders(stage, &who, &searches).await;
+            let other = caller(&format!("other {}", who.owner.as_str()));
+            for (number, word) in theirs.iter().cycle().take(20).enumerate() {
+                let (title, content) = noise(word, number);
+                stage.add(&other, &title, &content, &[word]).await;
+                if [0, 19].contains(&number) {
+                    assert_eq!(orders(stage, &who, &searches).await, before);
+                }
+            }
+        },
+    )
     .await;
 }
 

@@ -9,7 +9,8 @@ use mongodb::bson::{Document, doc};
 
 use crate::engine::{Database, Engine};
 
-fn on_runtime<T>(work: impl Future<Output = T>) -> T {
+/// Runs `work` as the laws are run.
+pub(crate) fn on_runtime<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -201,7 +201,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
 
 /// A command that `scripts/install-test-tools.sh` installs into `.tools`, or into the folder that
 /// `TEST_TOOLS` names.
-fn test_tool(name: &str) -> PathBuf {
+pub(crate) fn test_tool(name: &str) -> PathBuf {
     let tools = env::var_os("TEST_TOOLS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools"),
         PathBuf::from,

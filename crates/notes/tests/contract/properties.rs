@@ -68,7 +68,7 @@ fn text() -> impl Strategy<Value = String> {
 pub(crate) async fn any_text_that_is_accepted_comes_back(stage: &Stage) {
     let limits = Limits::default();
     for_all(
-        300,
+        stage.cases(300),
         (text(), text(), prop::collection::vec(text(), 0..4)),
         async |who, given| {
             let (title, content, tags) = given;
@@ -127,35 +127,41 @@ pub(crate) async fn any_search_is_answered_as_the_rules_say(stage: &Stage) {
     let notes = prop::collection::vec((text(), text(), prop::collection::vec(text(), 0..3)), 1..5);
     let search = (text(), any::<prop::sample::Index>(), 0..9_usize, 1..5_u32);
     let searches = prop::collection::vec(search, 1..6);
-    for_all(150, (notes, searches), async |who, (given, searches)| {
-        let mut kept = Vec::new();
-        for (title, content, tags) in given {
-            if let Ok(new) = NewNote::parse(&title, &content, &tags, &limits) {
-                kept.push(stage.notes.create(&who, new).await.unwrap());
-            }
-        }
-        for (typed, index, chars, limit) in searches {
-            // Half of them are a piece of a note, which must find that note if it is whole words.
-            let text = match kept.get(index.index(kept.len().max(1))) {
-                Some(note) if chars > 4 => note.content.as_str().chars().take(chars).collect(),
-                _ => typed,
-            };
-            let query = SearchQuery {
-                limit,
-                ..SearchQuery::new(text.clone())
-            };
-            match all_hits(stage, &who, query).await {
-                Ok((found, totals)) => {
-                    let wanted = in_order(&kept, &text);
-                    assert_eq!(found, wanted, "searching {text:?}");
-                    let total = Some(wanted.len() as u64);
-                    assert!(totals.iter().all(|&said| said == total), "{totals:?}");
+    for_all(
+        stage.cases(150),
+        (notes, searches),
+        async |who, (given, searches)| {
+            let mut kept = Vec::new();
+            for (title, content, tags) in given {
+                if let Ok(new) = NewNote::parse(&title, &content, &tags, &limits) {
+                    kept.push(stage.notes.create(&who, new).await.unwrap());
                 }
-                Err(Error::Invalid(_)) => assert!(text.trim().is_empty(), "{text:?} is refused"),
-                Err(error) => panic!("searching {text:?}: {error:?}"),
             }
-        }
-    })
+            for (typed, index, chars, limit) in searches {
+                // Half of them are a piece of a note, which must find that note if it is whole words.
+                let text = match kept.get(index.index(kept.len().max(1))) {
+                    Some(note) if chars > 4 => note.content.as_str().chars().take(chars).collect(),
+                    _ => typed,
+                };
+                let query = SearchQuery {
+                    limit,
+                    ..SearchQuery::new(text.clone())
+                };
+                match all_hits(stage, &who, query).await {
+                    Ok((found, totals)) => {
+                        let wanted = in_order(&kept, &text);
+                        assert_eq!(found, wanted, "searching {text:?}");
+                        let total = Some(wanted.len() as u64);
+                        assert!(totals.iter().all(|&said| said == total), "{totals:?}");
+                    }
+                    Err(Error::Invalid(_)) => {
+                        assert!(text.trim().is_empty(), "{text:?} is refused")
+                    }
+                    Err(error) => panic!("searching {text:?}: {error:?}"),
+                }
+            }
+        },
+    )
     .await;
 }
 
@@ -223,7 +229,7 @@ fn steps() -> impl Strategy<Value = Vec<(bool, Step)>> {
 type Model = HashMap<NoteId, Note>;
 
 pub(crate) async fn any_sequence_of_operations_agrees_with_a_model(stage: &Stage) {
-    for_all(60, steps(), async |who, steps| {
+    for_all(stage.cases(60), steps(), async |who, steps| {
         let other = caller(&format!("other {}", who.owner.as_str()));
         let mut models = [Model::new(), Model::new()];
         let mut ids = Vec::new();

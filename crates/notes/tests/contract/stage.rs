@@ -14,8 +14,19 @@ pub(crate) struct Stage {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<ManualClock>,
     changes: Arc<Mutex<Vec<Change>>>,
+    /// By how much what is generated is less, because each operation takes longer.
+    slowness: u32,
     /// What is to be removed at the end.
-    _folder: Option<tempfile::TempDir>,
+    _place: Option<Place>,
+}
+
+/// Where a store is that leaves something behind.
+enum Place {
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    Folder(tempfile::TempDir),
+    #[cfg(feature = "mongodb")]
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    Database(crate::engine::Database),
 }
 
 pub(crate) async fn sqlite_file() -> Stage {
@@ -24,15 +35,26 @@ pub(crate) async fn sqlite_file() -> Stage {
         "sqlite:{}",
         folder.path().join("deep/er/notes.db").display()
     );
-    Stage::new(open(&address).await.unwrap(), Some(folder))
+    Stage::new(open(&address).await.unwrap(), Some(Place::Folder(folder)))
 }
 
 pub(crate) async fn sqlite_memory() -> Stage {
     Stage::new(open("sqlite::memory:").await.unwrap(), None)
 }
 
+#[cfg(feature = "mongodb")]
+pub(crate) async fn mongo() -> Stage {
+    let database = crate::engine::Database::new();
+    let store = open(database.url()).await.unwrap();
+    Stage {
+        // FerretDB looks at every document for every question.
+        slowness: 8,
+        ..Stage::new(store, Some(Place::Database(database)))
+    }
+}
+
 impl Stage {
-    fn new(store: Arc<dyn Store>, folder: Option<tempfile::TempDir>) -> Self {
+    fn new(store: Arc<dyn Store>, place: Option<Place>) -> Self {
         let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
         let changes = Arc::new(Mutex::new(Vec::new()));
         let told = changes.clone();
@@ -47,13 +69,19 @@ impl Stage {
             store,
             clock,
             changes,
-            _folder: folder,
+            slowness: 1,
+            _place: place,
         }
     }
 
     /// Moves the clock on by a second.
     pub(crate) fn tick(&self) {
         self.clock.advance(SignedDuration::from_secs(1));
+    }
+
+    /// How many cases are tried where `count` are on the fastest store.
+    pub(crate) fn cases(&self, count: u32) -> u32 {
+        (count / self.slowness).max(10)
     }
 
     /// What has been told so far.

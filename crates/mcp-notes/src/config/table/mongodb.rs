@@ -11,7 +11,7 @@ pub(super) const MONGODB: &[Setting] = &[
         group: Group::Mongodb,
         kind: "name of a database",
         about: "The database, where the address of NOTES_STORE names none.",
-        default_words: Some("mcp-notes"),
+        default_words: Some("mcp-notes, unless the address names one"),
         set: |c, v| put(&mut c.mongodb.database, value::database(v).map(Some)),
         show: |c| c.mongodb.database.clone().unwrap_or_default(),
         ..ROW
@@ -53,7 +53,12 @@ pub(super) const MONGODB: &[Setting] = &[
         kind: "seconds",
         about: "The part of that time in which a server that takes writes must be found.",
         default_words: Some("5, or serverSelectionTimeoutMS of the address"),
-        set: |c, v| put(&mut c.mongodb.selection_timeout, value::seconds(v, 1).map(Some)),
+        set: |c, v| {
+            put(
+                &mut c.mongodb.selection_timeout,
+                value::seconds(v, 1).map(Some),
+            )
+        },
         show: |c| shown_seconds(c.mongodb.selection_timeout),
         ..ROW
     },
@@ -63,7 +68,12 @@ pub(super) const MONGODB: &[Setting] = &[
         kind: "seconds",
         about: "The part of that time in which a connection must be made.",
         default_words: Some("3, or connectTimeoutMS of the address"),
-        set: |c, v| put(&mut c.mongodb.connect_timeout, value::seconds(v, 1).map(Some)),
+        set: |c, v| {
+            put(
+                &mut c.mongodb.connect_timeout,
+                value::seconds(v, 1).map(Some),
+            )
+        },
         show: |c| shown_seconds(c.mongodb.connect_timeout),
         ..ROW
     },

@@ -118,8 +118,9 @@ pub(super) fn adoption(found: &RawDocument, owner: &Owner) -> Option<Document> {
     let made = found.get_object_id("_id").map(|id| id.timestamp());
     let made = made.map_or(0, DateTime::timestamp_millis);
     let millis = |name| found.get_datetime(name).map(DateTime::timestamp_millis);
-    let created = millis("createdAt").unwrap_or(made);
-    let updated = millis("updatedAt").unwrap_or(created).max(created);
+    let (created, updated) = (millis("createdAt").ok(), millis("updatedAt").ok());
+    let created = created.or(updated).unwrap_or(made);
+    let updated = updated.unwrap_or(created);
     let micros = |millis: i64| Timestamp::from_millisecond(millis).map(Timestamp::as_microsecond);
     let mut set = title_fields(&title);
     set.extend(content_fields(&content));

@@ -1,0 +1,309 @@
+//! MongoDB that is killed, hangs, is not there, or loses answers: how long anybody waits, and what is
+//! known of writes then.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mongodb::Client;
+use mongodb::bson::{Document, doc};
+use notes::store::{MongoOptions, Options};
+use notes::{
+    Author, Content, Error, Limits, ListQuery, Note, NoteId, NotePatch, Owner, Store, StoreError,
+    Tags, Timestamp, Title, open_with,
+};
+
+use crate::databases::on_runtime;
+use crate::engine::Engine;
+use crate::proxy::Proxy;
+use crate::server::Server;
+
+/// The time an operation has here.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a machine that is busy with other tests adds.
+const BUSY: Duration = Duration::from_secs(3);
+
+fn url(address: SocketAddr) -> String {
+    format!("mongodb://{address}/outages")
+}
+
+async fn opened(url: &str) -> Arc<dyn Store> {
+    let options = Options {
+        mongodb: MongoOptions {
+            timeout: Some(TIMEOUT),
+            pool_size_max: Some(3),
+            ..MongoOptions::default()
+        },
+        ..Options::default()
+    };
+    open_with(url, &options).await.unwrap()
+}
+
+fn ann() -> Owner {
+    Owner::parse("ann").unwrap()
+}
+
+fn id(name: &str) -> NoteId {
+    NoteId::parse(name).unwrap()
+}
+
+fn note(name: &str) -> Note {
+    let limits = Limits::default();
+    let author = Author::parse("ann").unwrap();
+    let at = Timestamp::from_microsecond(1_700_000_000_000_001).unwrap();
+    Note {
+        id: id(name),
+        owner: ann(),
+        title: Title::parse(name, &limits).unwrap(),
+        content: Content::parse("content", &limits).unwrap(),
+        tags: Tags::default(),
+        version: 1,
+        created_at: at,
+        updated_at: at,
+        created_by: author.clone(),
+        updated_by: author,
+    }
+}
+
+fn patch(title: &str) -> NotePatch {
+    NotePatch::parse(Some(title), None, None, &Limits::default()).unwrap()
+}
+
+fn stamp() -> notes::store::Stamp {
+    notes::store::Stamp {
+        at: Timestamp::from_microsecond(1_700_000_001_000_002).unwrap(),
+        by: Author::parse("ann").unwrap(),
+    }
+}
+
+/// What became of writes.
+#[derive(Default)]
+struct Writes {
+    kept: BTreeSet<String>,
+    refused: BTreeSet<String>,
+    slowest: Duration,
+}
+
+/// Writes notes one after another until `until`.
+async fn write(store: Arc<dyn Store>, name: String, until: Instant) -> Writes {
+    let mut writes = Writes::default();
+    for number in 0.. {
+        if Instant::now() > until {
+            break;
+        }
+        let name = format!("{name}-{number}");
+        let begun = Instant::now();
+        let done = store.insert(note(&name)).await;
+        writes.slowest = writes.slowest.max(begun.elapsed());
+        match done {
+            Ok(_) => {
+                writes.kept.insert(name);
+                // What is there must be listed quickly enough.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            // It may be there or not.
+            Err(Error::Store(StoreError::Unconfirmed(_))) => {}
+            Err(Error::Store(StoreError::Unavailable(_) | StoreError::Busy)) => {
+                writes.refused.insert(name);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    writes
+}
+
+/// Writes from several sides while `outage` goes on, and looks at what is there afterwards.
+async fn survives(server: &mut Server, outage: impl AsyncFnOnce(&mut Server)) {
+    server.start();
+    let store = opened(&server.url("outages")).await;
+    let until = Instant::now() + Duration::from_secs(12);
+    let writers: Vec<_> = (0..4)
+        .map(|n| tokio::spawn(write(store.clone(), format!("w{n}"), until)))
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    outage(server).await;
+    let back = Instant::now();
+    while store.ping().await.is_err() {
+        assert!(back.elapsed() < Duration::from_secs(10), "it never returns");
+    }
+    let again = back.elapsed();
+    let mut slowest = Duration::ZERO;
+    let (mut kept, mut refused) = (BTreeSet::new(), BTreeSet::new());
+    for writer in writers {
+        let writes = writer.await.unwrap();
+        kept.extend(writes.kept);
+        refused.extend(writes.refused);
+        slowest = slowest.max(writes.slowest);
+    }
+    let there = names(&server.url("outages")).await;
+    let lost: Vec<_> = kept.difference(&there).collect();
+    assert!(lost.is_empty(), "acknowledged and not there: {lost:?}");
+    let late: Vec<_> = refused.intersection(&there).collect();
+    assert!(late.is_empty(), "refused and there: {late:?}");
+    println!(
+        "{} kept, {} refused, the slowest took {slowest:?}, well again after {again:?}",
+        kept.len(),
+        refused.len()
+    );
+    assert!(!kept.is_empty() && !refused.is_empty());
+    assert!(slowest < TIMEOUT + BUSY, "{slowest:?}");
+}
+
+/// The ids of all notes, as the server has them.
+async fn names(url: &str) -> BTreeSet<String> {
+    let client = Client::with_uri_str(url).await.unwrap();
+    let notes = client.default_database().unwrap();
+    let notes = notes.collection::<Document>("mcp_notes");
+    let mut found = notes.find(doc! {}).await.unwrap();
+    let mut names = BTreeSet::new();
+    while found.advance().await.unwrap() {
+        let name = found.current().get_str("noteId").unwrap();
+        names.insert(name.to_owned());
+    }
+    names
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_when_the_server_is_killed() {
+    on_runtime(async {
+        survives(&mut Server::new(), async |server| {
+            server.kill();
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            server.start();
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_server_that_hangs_holds_nobody_up_and_nothing_is_kept_for_later() {
+    on_runtime(async {
+        survives(&mut Server::new(), async |server| {
+            server.signal("STOP");
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            server.signal("CONT");
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_server_that_is_not_there_is_waited_for() {
+    on_runtime(async {
+        let mut server = Server::new();
+        let begun = Instant::now();
+        let store = opened(&server.url("outages")).await;
+        assert!(begun.elapsed() < TIMEOUT + BUSY);
+        let begun = Instant::now();
+        let refused = [
+            store.get(&ann(), &id("a")).await.map(drop),
+            store.insert(note("a")).await.map(drop),
+            store.ping().await.map_err(Error::from),
+        ];
+        for refused in refused {
+            let is_it = matches!(refused, Err(Error::Store(StoreError::Unavailable(_))));
+            assert!(is_it, "{refused:?}");
+        }
+        assert!(begun.elapsed() < TIMEOUT);
+        server.start();
+        let begun = Instant::now();
+        while store.ping().await.is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it never comes");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        store.insert(note("a")).await.unwrap();
+        store.close().await.unwrap();
+    });
+}
+
+async fn behind_a_proxy() -> (Engine, Proxy, Arc<dyn Store>) {
+    let engine = Engine::start();
+    let address = engine.url.trim_start_matches("mongodb://");
+    let server: SocketAddr = address.trim_end_matches('/').parse().unwrap();
+    let proxy = Proxy::start(server).await;
+    let store = opened(&format!("{}?retryWrites=false", url(proxy.address))).await;
+    (engine, proxy, store)
+}
+
+#[test]
+fn a_write_whose_answer_is_lost_is_done_once_or_said_to_be_unconfirmed() {
+    on_runtime(async {
+        let (_engine, proxy, store) = behind_a_proxy().await;
+        // It has a name of its own, so it is sent again and known.
+        proxy.lose("insert", 1);
+        store.insert(note("a")).await.unwrap();
+        assert_eq!(proxy.lost(), 1);
+        let again = store.insert(note("a")).await;
+        assert!(matches!(again, Err(Error::Exists { .. })), "{again:?}");
+
+        // A version is changed once.
+        proxy.lose("findAndModify", 1);
+        let (ann, a) = (&ann(), &id("a"));
+        let update = store.update(ann, a, patch("b"), Some(1), stamp());
+        let changed = update.await.unwrap();
+        assert_eq!((proxy.lost(), changed.version), (2, 2));
+        assert_eq!(store.get(ann, a).await.unwrap(), changed);
+
+        // Nobody can tell one change without a version from two.
+        proxy.lose("findAndModify", 1);
+        let update = store.update(ann, a, patch("c"), None, stamp());
+        let unknown = update.await.unwrap_err();
+        let is_told = matches!(unknown, Error::Store(StoreError::Unconfirmed(_)));
+        assert!(is_told, "{unknown:?}");
+        assert_eq!(store.get(ann, a).await.unwrap().version, 3);
+
+        // Nor who deleted what is gone.
+        proxy.lose("findAndModify", 1);
+        let unknown = store.delete(ann, a, Some(3)).await.unwrap_err();
+        let is_told = matches!(unknown, Error::Store(StoreError::Unconfirmed(_)));
+        assert!(is_told, "{unknown:?}");
+        assert!(store.get(ann, a).await.is_err());
+        assert_eq!(proxy.lost(), 4);
+
+        // When no answer comes at all, it is said in time.
+        proxy.lose("insert", usize::MAX);
+        let begun = Instant::now();
+        let unknown = store.insert(note("b")).await.unwrap_err();
+        let is_told = matches!(unknown, Error::Store(StoreError::Unconfirmed(_)));
+        assert!(is_told, "{unknown:?}");
+        assert!(begun.elapsed() < TIMEOUT + BUSY);
+    });
+}
+
+#[test]
+fn reads_go_on_when_a_connection_breaks() {
+    on_runtime(async {
+        let (_engine, proxy, store) = behind_a_proxy().await;
+        store.insert(note("a")).await.unwrap();
+        for command in ["find", "aggregate"] {
+            proxy.lose(command, 1);
+            let before = proxy.lost();
+            let page = store.list(&ann(), &ListQuery::default(), None).await;
+            assert_eq!(page.unwrap().total, Some(1));
+            assert_eq!(proxy.lost(), before + 1);
+        }
+    });
+}
+
+#[test]
+fn there_are_never_more_connections_than_the_pool_may_have() {
+    on_runtime(async {
+        let (_engine, proxy, store) = behind_a_proxy().await;
+        let tasks: Vec<_> = (0..60)
+            .map(|n| {
+                let store = store.clone();
+                tokio::spawn(async move { store.insert(note(&format!("n{n}"))).await })
+            })
+            .collect();
+        for task in tasks {
+            let done = task.await.unwrap();
+            let late = matches!(done, Err(Error::Store(StoreError::Busy)));
+            assert!(done.is_ok() || late, "{done:?}");
+        }
+        // Two more watch the server.
+        assert!((2..=5).contains(&proxy.most()), "{}", proxy.most());
+    });
+}

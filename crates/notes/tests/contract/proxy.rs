@@ -1,0 +1,122 @@
+//! What stands between a store and its server, and loses answers or connections when it is told to.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// A proxy on a free port; it ends when it is dropped.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// A command, and how many of its answers are still to be lost.
+    losing: Mutex<Option<(&'static str, usize)>>,
+    open: AtomicUsize,
+    most: AtomicUsize,
+    lost: AtomicUsize,
+}
+
+impl Proxy {
+    /// Passes everything on to `server`.
+    pub(crate) async fn start(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::<Shared>::default();
+        let passing = shared.clone();
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let shared = passing.clone();
+                tokio::spawn(async move {
+                    let open = shared.open.fetch_add(1, Ordering::SeqCst) + 1;
+                    shared.most.fetch_max(open, Ordering::SeqCst);
+                    if let Ok(server) = TcpStream::connect(server).await {
+                        pass(client, server, &shared).await;
+                    }
+                    shared.open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self {
+            address,
+            shared,
+            accepting,
+        }
+    }
+
+    /// Loses the next `times` answers to `command`, which the server does carry out, together with
+    /// the connection.
+    pub(crate) fn lose(&self, command: &'static str, times: usize) {
+        *self.shared.losing.lock().unwrap() = Some((command, times));
+    }
+
+    /// How many answers were lost.
+    pub(crate) fn lost(&self) -> usize {
+        self.shared.lost.load(Ordering::SeqCst)
+    }
+
+    /// How many connections there were at the same time at most.
+    pub(crate) fn most(&self) -> usize {
+        self.shared.most.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn pass(client: TcpStream, server: TcpStream, shared: &Shared) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let loses = AtomicBool::new(false);
+    let there = async {
+        let mut bytes = vec![0; 64 << 10];
+        while let Ok(n @ 1..) = from_client.read(&mut bytes).await {
+            if shared.takes(&bytes[..n]) {
+                loses.store(true, Ordering::SeqCst);
+            }
+            if to_server.write_all(&bytes[..n]).await.is_err() {
+                return;
+            }
+        }
+    };
+    let back = async {
+        let mut bytes = vec![0; 64 << 10];
+        while let Ok(n @ 1..) = from_server.read(&mut bytes).await {
+            if loses.load(Ordering::SeqCst) {
+                shared.lost.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+            if to_client.write_all(&bytes[..n]).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = there => {}
+        () = back => {}
+    }
+}
+
+impl Shared {
+    /// Whether the answer to what is sent is to be lost.
+    fn takes(&self, sent: &[u8]) -> bool {
+        let mut losing = self.losing.lock().unwrap();
+        let Some((command, times)) = losing.as_mut().filter(|(_, times)| *times > 0) else {
+            return false;
+        };
+        let name = [command.as_bytes(), b"\0"].concat();
+        let is_it = sent.windows(name.len()).any(|part| part == name);
+        *times -= usize::from(is_it);
+        is_it
+    }
+}

@@ -212,7 +212,7 @@ impl Inner {
         loop {
             match self.ask(deadline, ask()).await {
                 Ok(answer) => return Ok(answer),
-                Err(fault) if fault.passes && tries < TRIES && Instant::now() < deadline => {
+                Err(fault) if fault.again && tries < TRIES && Instant::now() < deadline => {
                     tries += 1;
                 }
                 Err(fault) => return Err(fault.error),

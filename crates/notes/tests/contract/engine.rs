@@ -19,8 +19,8 @@ use std::time::{Duration, Instant, SystemTime};
 use mongodb::Client;
 use mongodb::options::ClientOptions;
 
-/// Longer than a start takes on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Longer than a start, or anything else, takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs an engine until its own standard input ends, and then removes the folder. The engine gets
 /// the same input, and no other process holds its output.

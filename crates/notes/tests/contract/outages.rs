@@ -116,7 +116,7 @@ async fn write(store: Arc<dyn Store>, name: String, until: Instant) -> Writes {
 }
 
 /// Writes from several sides while `outage` goes on, and looks at what is there afterwards.
-async fn survives(server: &mut Server, outage: impl AsyncFnOnce(&mut Server)) {
+async fn survives(server: &mut Server, outage: impl AsyncFnOnce(&mut Server)) -> usize {
     server.start();
     let store = opened(&server.url("outages")).await;
     let until = Instant::now() + Duration::from_secs(12);
@@ -148,8 +148,9 @@ async fn survives(server: &mut Server, outage: impl AsyncFnOnce(&mut Server)) {
         kept.len(),
         refused.len()
     );
-    assert!(!kept.is_empty() && !refused.is_empty());
+    assert!(!kept.is_empty());
     assert!(slowest < TIMEOUT + BUSY, "{slowest:?}");
+    refused.len()
 }
 
 /// The ids of all notes, as the server has them.
@@ -169,12 +170,13 @@ async fn names(url: &str) -> BTreeSet<String> {
 #[test]
 fn no_acknowledged_write_is_lost_when_the_server_is_killed() {
     on_runtime(async {
-        survives(&mut Server::new(), async |server| {
+        let mut server = Server::new();
+        let refused = survives(&mut server, async |server| {
             server.kill();
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            tokio::time::sleep(Duration::from_secs(5)).await;
             server.start();
-        })
-        .await;
+        });
+        assert!(refused.await > 0);
     });
 }
 

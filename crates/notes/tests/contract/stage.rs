@@ -45,7 +45,9 @@ pub(crate) async fn sqlite_memory() -> Stage {
 #[cfg(feature = "mongodb")]
 pub(crate) async fn mongo() -> Stage {
     let database = crate::engine::Database::new();
-    let store = open(database.url()).await.unwrap();
+    let mut options = notes::store::Options::default();
+    options.mongodb.timeout = Some(crate::engine::PATIENCE);
+    let store = notes::open_with(database.url(), &options).await.unwrap();
     Stage {
         // FerretDB looks at every document for every question.
         slowness: 8,

@@ -15,8 +15,10 @@ pub(super) struct Fault {
     pub(super) error: StoreError,
     /// Whether the server may have done what it was asked.
     pub(super) maybe_done: bool,
-    /// Whether time may heal it, so that the same may be tried again.
+    /// Whether time may heal it.
     pub(super) passes: bool,
+    /// Whether the same may go well at once: not when finding a server has taken all its time.
+    pub(super) again: bool,
     /// Whether a document with the same key is there.
     pub(super) duplicate: bool,
 }
@@ -24,11 +26,9 @@ pub(super) struct Fault {
 impl Fault {
     /// No answer within the time there was.
     pub(super) fn late() -> Self {
-        Self {
-            maybe_done: true,
-            passes: true,
-            ..Self::unavailable("it does not answer in time")
-        }
+        Self::unavailable("it does not answer in time")
+            .passing()
+            .perhaps_done()
     }
 
     /// What a write ends with whose outcome is `self`.
@@ -44,6 +44,7 @@ impl Fault {
             error,
             maybe_done: false,
             passes: false,
+            again: false,
             duplicate: false,
         }
     }
@@ -53,6 +54,14 @@ impl Fault {
     }
 
     fn passing(self) -> Self {
+        Self {
+            passes: true,
+            again: true,
+            ..self
+        }
+    }
+
+    fn passing_later(self) -> Self {
         Self {
             passes: true,
             ..self
@@ -120,10 +129,10 @@ impl From<Error> for Fault {
             }
             ErrorKind::Authentication { .. } => Self::unavailable(refused("authentication failed")),
             ErrorKind::ServerSelection { message, .. } => {
-                Self::unavailable(short(message)).passing()
+                Self::unavailable(short(message)).passing_later()
             }
             ErrorKind::DnsResolve { .. } => {
-                Self::unavailable("its name cannot be looked up in DNS").passing()
+                Self::unavailable("its name cannot be looked up in DNS").passing_later()
             }
             ErrorKind::Io(source) => Self::of_io(source),
             // The connection may have been in use.

@@ -90,6 +90,8 @@ async fn make_indexes(db: &Database) -> Result<(), Fault> {
             .build();
         IndexModel::builder().keys(keys).options(options).build()
     };
+    // They are asked for one by one, because FerretDB fails at several of which some are there.
+    //
     // Every question begins with its owner, so that what others have costs nothing. Lists are read in
     // their order; titles, tags and counts from the index alone.
     let notes = [
@@ -118,29 +120,27 @@ async fn make_indexes(db: &Database) -> Result<(), Fault> {
             doc! { "owner": 1, "contentTerms": 1 },
         ),
     ];
-    let made = within(
-        INDEXING,
-        db.collection::<Document>(NOTES).create_indexes(notes),
-    )
-    .await;
-    made.map_err(|fault| {
-        if fault.duplicate {
-            return fatal(StoreError::Unavailable(format!(
-                "two documents of its collection {NOTES} have the same owner and noteId; remove one"
-            )));
-        }
-        fault
-    })?;
+    let collection = db.collection::<Document>(NOTES);
+    for index in notes {
+        let made = within(INDEXING, collection.create_index(index)).await;
+        made.map_err(|fault| {
+            if fault.duplicate {
+                return fatal(StoreError::Unavailable(format!(
+                    "two documents of its collection {NOTES} have the same owner and noteId; \
+                     remove one"
+                )));
+            }
+            fault
+        })?;
+    }
     let tokens = [
         index("hash", true, doc! { "hash": 1 }),
         index("name", true, doc! { "liveName": 1 }),
         index("made", false, doc! { "createdMicros": -1, "order": -1 }),
     ];
-    within(
-        STEP,
-        db.collection::<Document>(TOKENS).create_indexes(tokens),
-    )
-    .await?;
+    for index in tokens {
+        within(STEP, db.collection::<Document>(TOKENS).create_index(index)).await?;
+    }
     Ok(())
 }
 
@@ -209,6 +209,7 @@ fn fatal(error: StoreError) -> Fault {
         error,
         maybe_done: false,
         passes: false,
+        again: false,
         duplicate: false,
     }
 }

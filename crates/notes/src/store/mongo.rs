@@ -97,7 +97,7 @@ impl MongoStore {
         });
         match inner.prepare().await {
             Ok(()) => inner.become_ready(),
-            Err(fault) if fault.passes => {
+            Err(fault) if fault.passes() => {
                 tracing::warn!(
                     kind = fault.error.kind(),
                     error = %fault.error,
@@ -141,7 +141,7 @@ impl Inner {
                     return;
                 }
                 Err(fault) => {
-                    if !fault.passes {
+                    if !fault.passes() {
                         tracing::error!(
                             kind = fault.error.kind(),
                             error = %fault.error,
@@ -212,7 +212,7 @@ impl Inner {
         loop {
             match self.ask(deadline, ask()).await {
                 Ok(answer) => return Ok(answer),
-                Err(fault) if fault.again && tries < TRIES && Instant::now() < deadline => {
+                Err(fault) if fault.again() && tries < TRIES && Instant::now() < deadline => {
                     tries += 1;
                 }
                 Err(fault) => return Err(fault.error),

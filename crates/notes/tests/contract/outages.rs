@@ -133,10 +133,10 @@ async fn survives(server: &mut Server, outage: impl AsyncFnOnce(&mut Server)) ->
     let mut slowest = Duration::ZERO;
     let (mut kept, mut refused) = (BTreeSet::new(), BTreeSet::new());
     for writer in writers {
-        let writes = writer.await.unwrap();
-        kept.extend(writes.kept);
-        refused.extend(writes.refused);
-        slowest = slowest.max(writes.slowest);
+        let done = writer.await.unwrap();
+        kept.extend(done.kept);
+        refused.extend(done.refused);
+        slowest = slowest.max(done.slowest);
     }
     let there = names(&server.url("outages")).await;
     let lost: Vec<_> = kept.difference(&there).collect();

@@ -155,7 +155,7 @@ pub(crate) async fn any_search_is_answered_as_the_rules_say(stage: &Stage) {
                         assert!(totals.iter().all(|&said| said == total), "{totals:?}");
                     }
                     Err(Error::Invalid(_)) => {
-                        assert!(text.trim().is_empty(), "{text:?} is refused")
+                        assert!(text.trim().is_empty(), "{text:?} is refused");
                     }
                     Err(error) => panic!("searching {text:?}: {error:?}"),
                 }

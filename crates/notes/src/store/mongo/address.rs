@@ -88,24 +88,21 @@ pub(super) async fn place(address: &str, options: &MongoOptions) -> Result<Place
 /// The parts of an address, and the time it gives to each operation.
 fn parse(address: &str) -> Result<(ConnectionString, Option<Duration>), StoreError> {
     let wrong = |what: &str| StoreError::Address(format!("the mongodb:// address {what}"));
-    let mut parsed = match ConnectionString::parse(address) {
-        Ok(parsed) => parsed,
+    let Ok(mut parsed) = ConnectionString::parse(address) else {
         // What is wrong is told of the address without its secrets only.
-        Err(_) => match without_secrets(address).map(ConnectionString::parse) {
-            Some(Err(error)) => return Err(wrong(&format!("cannot be used ({error})"))),
-            Some(Ok(_)) => {
-                return Err(wrong(
+        return Err(
+            match without_secrets(address).map(ConnectionString::parse) {
+                Some(Err(error)) => wrong(&format!("cannot be used ({error})")),
+                Some(Ok(_)) => wrong(
                     "has a character in its user name, its password or another secret that must be \
-                     percent-encoded",
-                ));
-            }
-            None => {
-                return Err(wrong(
+                 percent-encoded",
+                ),
+                None => wrong(
                     "cannot be used; an @, a / or a ? in its user name or password must be \
-                     percent-encoded",
-                ));
-            }
-        },
+                 percent-encoded",
+                ),
+            },
+        );
     };
     if let HostInfo::HostIdentifiers(hosts) = &parsed.host_info
         && hosts.is_empty()

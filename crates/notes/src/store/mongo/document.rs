@@ -56,13 +56,12 @@ pub(super) fn preview_fields() -> Document {
 
 /// A projection to `names` and nothing else.
 pub(super) fn fields(names: &[&str]) -> Document {
-    let named = names
+    let mut projection = doc! { "_id": 0 };
+    let each = names
         .iter()
         .map(|name| ((*name).to_owned(), Bson::Int32(1)));
-    [("_id".to_owned(), Bson::Int32(0))]
-        .into_iter()
-        .chain(named)
-        .collect()
+    projection.extend(each);
+    projection
 }
 
 /// The document of a new note. `id` names the write as well, so that it is known again.

@@ -16,14 +16,42 @@ pub(super) struct Fault {
     /// Whether the server may have done what it was asked.
     pub(super) maybe_done: bool,
     /// Whether time may heal it.
-    pub(super) passes: bool,
-    /// Whether the same may go well at once: not when finding a server has taken all its time.
-    pub(super) again: bool,
+    pub(super) passes: Passes,
     /// Whether a document with the same key is there.
     pub(super) duplicate: bool,
 }
 
+/// Whether time heals a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passes {
+    Never,
+    /// It may, and finding a server has taken all the time there was.
+    Later,
+    /// The same may go well at once.
+    AtOnce,
+}
+
 impl Fault {
+    /// What time does not heal.
+    pub(super) fn lasting(error: StoreError) -> Self {
+        Self {
+            error,
+            maybe_done: false,
+            passes: Passes::Never,
+            duplicate: false,
+        }
+    }
+
+    /// Whether time may heal it.
+    pub(super) fn passes(&self) -> bool {
+        self.passes != Passes::Never
+    }
+
+    /// Whether the same may go well at once.
+    pub(super) fn again(&self) -> bool {
+        self.passes == Passes::AtOnce
+    }
+
     /// No answer within the time there was.
     pub(super) fn late() -> Self {
         Self::unavailable("it does not answer in time")
@@ -39,31 +67,20 @@ impl Fault {
         }
     }
 
-    fn new(error: StoreError) -> Self {
-        Self {
-            error,
-            maybe_done: false,
-            passes: false,
-            again: false,
-            duplicate: false,
-        }
-    }
-
     fn unavailable(reason: impl Into<String>) -> Self {
-        Self::new(StoreError::Unavailable(reason.into()))
+        Self::lasting(StoreError::Unavailable(reason.into()))
     }
 
     fn passing(self) -> Self {
         Self {
-            passes: true,
-            again: true,
+            passes: Passes::AtOnce,
             ..self
         }
     }
 
     fn passing_later(self) -> Self {
         Self {
-            passes: true,
+            passes: Passes::Later,
             ..self
         }
     }
@@ -80,7 +97,7 @@ impl Fault {
         match code {
             11000 | 11001 | 12582 => Self {
                 duplicate: true,
-                ..Self::new(other(code, name))
+                ..Self::lasting(other(code, name))
             },
             // Unauthorized, AuthenticationFailed.
             13 | 18 => Self::unavailable(refused(&format!("{code} {name}"))),
@@ -103,10 +120,10 @@ impl Fault {
             ))
             .perhaps_done(),
             // LockTimeout, LockBusy, MaxTimeMSExpired, WriteConflict, ExceededTimeLimit.
-            24 | 46 | 50 | 112 | 262 => Self::new(StoreError::Busy).passing(),
+            24 | 46 | 50 | 112 | 262 => Self::lasting(StoreError::Busy).passing(),
             // QuotaExceeded, OutOfDiskSpace.
-            12501 | 14031 => Self::new(StoreError::Full),
-            _ => Self::new(other(code, name)),
+            12501 | 14031 => Self::lasting(StoreError::Full),
+            _ => Self::lasting(other(code, name)),
         }
     }
 }
@@ -148,7 +165,7 @@ impl From<Error> for Fault {
             ErrorKind::IncompatibleServer { .. } => {
                 Self::unavailable("the server is too old for this program")
             }
-            _ => Self::new(StoreError::Other(Box::new(error))),
+            _ => Self::lasting(StoreError::Other(Box::new(error))),
         }
     }
 }

@@ -30,7 +30,7 @@ const VERSION: i64 = 1;
 const STEP: Duration = Duration::from_secs(30);
 
 /// The time the server has to make indexes of what is there.
-const INDEXING: Duration = Duration::from_secs(15 * 60);
+const INDEXING: Duration = Duration::from_mins(15);
 
 /// How many notes of the Node demo are read at once.
 const BATCH: u32 = 100;
@@ -65,7 +65,7 @@ async fn check(db: &Database) -> Result<(), Fault> {
         Some(_) => Some(i64::MAX),
     };
     if let Some(found) = found.filter(|found| *found > VERSION) {
-        return Err(fatal(StoreError::NewerSchema {
+        return Err(Fault::lasting(StoreError::NewerSchema {
             found,
             known: VERSION,
         }));
@@ -77,7 +77,7 @@ async fn check(db: &Database) -> Result<(), Fault> {
     )
     .await?;
     match any {
-        Some(any) if any.get_str("noteId").is_err() => Err(fatal(StoreError::NotOurs)),
+        Some(any) if any.get_str("noteId").is_err() => Err(Fault::lasting(StoreError::NotOurs)),
         _ => Ok(()),
     }
 }
@@ -125,7 +125,7 @@ async fn make_indexes(db: &Database) -> Result<(), Fault> {
         let made = within(INDEXING, collection.create_index(index)).await;
         made.map_err(|fault| {
             if fault.duplicate {
-                return fatal(StoreError::Unavailable(format!(
+                return Fault::lasting(StoreError::Unavailable(format!(
                     "two documents of its collection {NOTES} have the same owner and noteId; \
                      remove one"
                 )));
@@ -202,16 +202,6 @@ fn demo_fields(names: &[&str]) -> Document {
     let mut fields = fields(names);
     fields.insert("_id", 1);
     fields
-}
-
-fn fatal(error: StoreError) -> Fault {
-    Fault {
-        error,
-        maybe_done: false,
-        passes: false,
-        again: false,
-        duplicate: false,
-    }
 }
 
 async fn within<T>(

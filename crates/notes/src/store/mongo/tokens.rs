@@ -98,18 +98,18 @@ impl Inner {
         at: Timestamp,
     ) -> Result<Option<AccessToken>, StoreError> {
         let live = doc! { "_id": id, "revokedMicros": { "$exists": false } };
-        let set = doc! { "revokedMicros": at.as_microsecond(), "liveName": revoked_name(id) };
+        let change = doc! { "revokedMicros": at.as_microsecond(), "liveName": revoked_name(id) };
         // Twice is as once: the first stays.
-        let sent = self
+        let revoked = self
             .send(deadline, true, || async {
                 let revoke = self
                     .tokens
-                    .find_one_and_update(live.clone(), doc! { "$set": set.clone() })
+                    .find_one_and_update(live.clone(), doc! { "$set": change.clone() })
                     .return_document(ReturnDocument::After);
                 revoke.await
             })
             .await;
-        let found = sent.map_err(|(fault, _)| fault.of_write())?.0;
+        let found = revoked.map_err(|(fault, _)| fault.of_write())?.0;
         found.map(|found| token(&found)).transpose()
     }
 }
@@ -126,9 +126,8 @@ impl AccessStore for MongoStore {
                 inner.tokens.insert_one(&document).await.map(drop)
             })
             .await;
-        let (fault, earlier) = match sent {
-            Ok(_) => return Ok(true),
-            Err(failed) => failed,
+        let Err((fault, earlier)) = sent else {
+            return Ok(true);
         };
         if !fault.duplicate {
             return Err(fault.of_write());

@@ -220,7 +220,7 @@ impl Inner {
                 Ok(answer) => return Ok((answer, earlier)),
                 Err(fault) => fault,
             };
-            let again = fault.again && (can_repeat || !fault.maybe_done);
+            let again = fault.again() && (can_repeat || !fault.maybe_done);
             if again && tries < TRIES && Instant::now() < deadline {
                 earlier |= fault.maybe_done;
                 tries += 1;

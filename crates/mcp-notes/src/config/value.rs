@@ -233,7 +233,7 @@ pub(super) fn is_mongodb(text: &str) -> bool {
 }
 
 /// The name of a MongoDB database.
-pub(super) fn database(text: &str) -> Result<String, Expected> {
+pub(super) fn database_name(text: &str) -> Result<String, Expected> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     if !text.is_empty() && text.len() <= 63 && text.bytes().all(plain) {
         return Ok(text.to_owned());

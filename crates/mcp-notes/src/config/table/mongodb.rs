@@ -12,7 +12,7 @@ pub(super) const MONGODB: &[Setting] = &[
         kind: "name of a database",
         about: "The database, where the address of NOTES_STORE names none.",
         default_words: Some("mcp-notes, unless the address names one"),
-        set: |c, v| put(&mut c.mongodb.database, value::database(v).map(Some)),
+        set: |c, v| put(&mut c.mongodb.database, value::database_name(v).map(Some)),
         show: |c| c.mongodb.database.clone().unwrap_or_default(),
         ..ROW
     },

@@ -73,7 +73,7 @@ async fn servers_on_one_database_show_the_same_notes_on_every_face() {
     let path = format!("/api/v1/notes/{}", made["id"].as_str().unwrap());
     let read = rest(&b, "GET", &path, &ann, &Value::Null).await;
     assert_eq!((read.status, read.json()), (200, made.clone()));
-    let found = "/api/v1/notes?q=mongod";
+    let found = "/api/v1/notes/search?q=mongod";
     let found = rest(&b, "GET", found, &ann, &Value::Null).await;
     assert_eq!(found.json()["total"], 1, "{}", found.text());
     let patch = json!({ "content": "changed at b" });

@@ -244,7 +244,7 @@ async fn a_path_that_cannot_be_is_told() {
         "postgres://user:secret@host/db",
         "notes.db",
         "",
-        "mongodb://u:secret@h",
+        "mongodb://u:secret@h/?w=0",
     ] {
         let refused = crate::open(address).await.map(|_| ()).unwrap_err();
         assert!(matches!(refused, StoreError::Address(_)), "{address}");

@@ -71,8 +71,8 @@ pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, OpenEr
 pub(crate) fn claim_store(config: &Config) -> Result<Claim, OpenError> {
     let mut who = format!("process {}", std::process::id());
     if config.port != 0 {
-        let address = SocketAddr::new(config.host, config.port);
-        who.push_str(&format!(" at {address}"));
+        who += " at ";
+        who += &SocketAddr::new(config.host, config.port).to_string();
     }
     notes::claim(config.notes_store.as_str(), &who).map_err(|source| OpenError {
         store: config.notes_store.clone(),

@@ -82,6 +82,31 @@ fn the_documented_default_of_every_setting_is_a_value_it_takes() {
     }
 }
 
+/// What else can be set where tokens are of the other kind, which no server takes beside its own.
+const OAUTH_IN_FULL: [(&str, &str); 12] = [
+    ("AUTH_MODE", "oauth"),
+    ("PUBLIC_URL", "https://notes.example.com"),
+    (
+        "OAUTH_ISSUERS",
+        "https://a.example.com/,https://b.example.com",
+    ),
+    (
+        "OAUTH_AUDIENCE",
+        "notes-server,https://notes.example.com/mcp",
+    ),
+    ("OAUTH_ALGORITHMS", "ES256,EdDSA"),
+    ("OAUTH_TYPED_TOKENS", "true"),
+    ("OAUTH_KEYS_REFRESH_SECONDS", "60"),
+    ("OAUTH_KEYS_STALE_SECONDS", "7200"),
+    ("OAUTH_CA_PATH", "/etc/mcp-notes/issuers.pem"),
+    ("OAUTH_INTROSPECTION_CLIENT_ID", "notes"),
+    ("OAUTH_INTROSPECTION_CLIENT_SECRET", "sesame"),
+    (
+        "OAUTH_INTROSPECTION_URL",
+        "https://a.example.com/introspect",
+    ),
+];
+
 #[test]
 fn every_setting_takes_effect() {
     let given = [
@@ -148,31 +173,7 @@ fn every_setting_takes_effect() {
     ];
     let loaded = load(&given);
     let other = load(&[("LOG_FORMAT", "json")]);
-    // No server takes tokens of both kinds.
-    let oauth = [
-        ("AUTH_MODE", "oauth"),
-        ("PUBLIC_URL", "https://notes.example.com"),
-        (
-            "OAUTH_ISSUERS",
-            "https://a.example.com/,https://b.example.com",
-        ),
-        (
-            "OAUTH_AUDIENCE",
-            "notes-server,https://notes.example.com/mcp",
-        ),
-        ("OAUTH_ALGORITHMS", "ES256,EdDSA"),
-        ("OAUTH_TYPED_TOKENS", "true"),
-        ("OAUTH_KEYS_REFRESH_SECONDS", "60"),
-        ("OAUTH_KEYS_STALE_SECONDS", "7200"),
-        ("OAUTH_CA_PATH", "/etc/mcp-notes/issuers.pem"),
-        ("OAUTH_INTROSPECTION_CLIENT_ID", "notes"),
-        ("OAUTH_INTROSPECTION_CLIENT_SECRET", "sesame"),
-        (
-            "OAUTH_INTROSPECTION_URL",
-            "https://a.example.com/introspect",
-        ),
-    ];
-    redis::shows(&oauth, &other);
+    redis::shows(&OAUTH_IN_FULL, &other);
     redis::every_setting_takes_effect(&other);
     let elsewhere = |row: &Setting| {
         let of_a_group = ["OAUTH_", "REDIS_"]

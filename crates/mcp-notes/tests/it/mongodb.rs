@@ -57,9 +57,9 @@ async fn servers_on_one_database_show_the_same_notes_on_every_face() {
     let url = database.url();
     // The same place, named in the ways of the document and of the demo.
     let (server, name) = url.rsplit_once('/').unwrap();
-    let mode = ("AUTH_MODE", "token");
-    let one = [mode, ("MONGODB_URI", url)];
-    let other = [mode, ("MONGO_URI", server), ("MONGO_DATABASE", name)];
+    let by_token = ("AUTH_MODE", "token");
+    let one = [by_token, ("MONGODB_URI", url)];
+    let other = [by_token, ("MONGO_URI", server), ("MONGO_DATABASE", name)];
     let create = ["create", "--name", "desk", "--owner", "ann"];
     let ann = token(folder.path(), &one, &create).await;
     let a = Served::start(folder.path(), &one).await;
@@ -76,8 +76,8 @@ async fn servers_on_one_database_show_the_same_notes_on_every_face() {
     let found = "/api/v1/notes/search?q=mongod";
     let found = rest(&b, "GET", found, &ann, &Value::Null).await;
     assert_eq!(found.json()["total"], 1, "{}", found.text());
-    let patch = json!({ "content": "changed at b" });
-    let changed = rest(&b, "PATCH", &path, &ann, &patch).await;
+    let change = json!({ "content": "changed at b" });
+    let changed = rest(&b, "PATCH", &path, &ann, &change).await;
     assert_eq!(changed.json()["version"], 2, "{}", changed.text());
     let late = json!({ "id": made["id"], "content": "at a", "expected_version": 1 });
     let refused = tool(&mut modern, "update_note", late).await;
@@ -143,8 +143,8 @@ async fn a_user_that_is_refused_stops_the_start_without_its_password() {
 #[tokio::test]
 async fn a_change_that_is_not_confirmed_is_told_as_such() {
     let (folder, engine) = (tempdir().unwrap(), Engine::start());
-    let server = engine.url.trim_start_matches("mongodb://");
-    let proxy = Proxy::start(server.trim_end_matches('/').parse().unwrap()).await;
+    let behind = engine.url.trim_start_matches("mongodb://");
+    let proxy = Proxy::start(behind.trim_end_matches('/').parse().unwrap()).await;
     let url = format!("mongodb://{}/notes?retryWrites=false", proxy.address);
     let served = Served::start(folder.path(), &[("NOTES_STORE", &url)]).await;
     let mut modern = Modern::new(served.address);

@@ -3,6 +3,7 @@
 mod audit;
 mod config;
 mod healthcheck;
+mod migrate;
 mod serve;
 mod stdio;
 mod token;
@@ -47,6 +48,8 @@ enum Command {
     Config(config::Args),
     /// Makes, lists and revokes the tokens with which callers prove who they are.
     Token(token::Args),
+    /// Moves all notes and tokens from one store into another, and compares them afterwards.
+    Migrate(migrate::Args),
     /// Shows the audit log: who did what to which note.
     Audit(audit::Args),
     /// Prints the version.
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Healthcheck => healthcheck::run(),
         Command::Config(args) => config::run(&args),
         Command::Token(args) => token::run(args),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Audit(args) => audit::run(args),
         Command::Version => version(),
     };

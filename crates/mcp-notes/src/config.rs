@@ -198,6 +198,11 @@ pub enum LogFormat {
 pub struct StoreUrl(String);
 
 impl StoreUrl {
+    /// Takes the address of a store, or says what would be one.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        value::store(text).map_err(|expected| format!("expected {expected}"))
+    }
+
     /// The address, with its password if it has one.
     pub fn as_str(&self) -> &str {
         &self.0

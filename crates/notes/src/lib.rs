@@ -19,6 +19,8 @@ pub mod search;
 
 pub mod access;
 
+pub mod transfer;
+
 pub mod error;
 
 pub mod clock;
@@ -35,5 +37,6 @@ pub use query::{Completion, Hit, ListQuery, Page, Preview, SearchQuery, TagCount
 pub use service::{Caller, Change, ChangeKind, Deleted, Notes};
 pub use store::{Claim, Store, claim, exists, open, open_with};
 pub use tag::{Tag, Tags};
+pub use transfer::{Transfer, transfer};
 
 pub use jiff::Timestamp;

@@ -17,6 +17,7 @@ use crate::note::{Author, Note, NoteId, NotePatch, Owner};
 use crate::query::{Completion, Hit, ListQuery, Preview, TagCount, TitleMatch};
 use crate::search;
 use crate::service::{Change, Deleted};
+use crate::transfer::Transfer;
 
 pub use sqlite::Claim;
 
@@ -148,7 +149,7 @@ pub struct MongoOptions {
 /// Each write is atomic, and durable when it is answered. A write that has been accepted runs to
 /// its end even if its caller stops waiting.
 #[async_trait]
-pub trait Store: AccessStore {
+pub trait Store: AccessStore + Transfer {
     /// Adds someone to be told of every change, once it is durable and before it is answered, in
     /// order for each note. The listener must return at once: a store may call it where it writes.
     fn on_change(&self, listener: Listener);

@@ -26,6 +26,8 @@ mod engine;
 mod finding;
 #[path = "contract/lists.rs"]
 mod lists;
+#[path = "contract/moving.rs"]
+mod moving;
 #[cfg(feature = "mongodb")]
 #[path = "contract/outages.rs"]
 mod outages;
@@ -97,6 +99,14 @@ macro_rules! stores {
                 access::a_token_is_revoked_once_by_id_or_by_name,
                 access::the_last_use_only_moves_on,
                 access::a_closed_store_knows_no_token,
+                moving::an_export_is_complete_in_batches_of_any_size,
+                moving::what_is_imported_is_as_if_it_had_been_written_here,
+                moving::what_is_there_already_is_left_alone,
+                moving::everything_moves_out_and_in_again,
+                moving::a_move_that_was_interrupted_goes_on,
+                moving::a_target_with_anything_else_is_refused,
+                moving::a_source_that_changes_meanwhile_is_seen,
+                moving::a_closed_store_moves_nothing,
                 properties::any_text_that_is_accepted_comes_back,
                 properties::any_search_is_answered_as_the_rules_say,
                 properties::any_sequence_of_operations_agrees_with_a_model,

@@ -3,6 +3,7 @@
 mod claim;
 mod drain;
 mod durability;
+mod migrate;
 
 use std::{fs, process::Stdio};
 

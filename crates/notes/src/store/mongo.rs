@@ -13,6 +13,7 @@ mod list;
 mod schema;
 mod terms;
 mod tokens;
+mod transfer;
 mod write;
 
 use std::future::Future;

@@ -13,6 +13,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod transfer;
 mod write;
 mod writer;
 

@@ -56,6 +56,11 @@ pub(crate) async fn mongo() -> Stage {
 }
 
 impl Stage {
+    /// A stage with this store.
+    pub(crate) fn of(store: Arc<dyn Store>) -> Self {
+        Self::new(store, None)
+    }
+
     fn new(store: Arc<dyn Store>, place: Option<Place>) -> Self {
         let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
         let changes = Arc::new(Mutex::new(Vec::new()));

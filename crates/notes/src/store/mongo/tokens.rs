@@ -16,8 +16,10 @@ use super::{Inner, MongoStore};
 use crate::access::{AccessHash, AccessStore, AccessToken, TokenName};
 use crate::error::StoreError;
 use crate::note::Owner;
+use crate::transfer::KeptToken;
 
-fn document(token: &AccessToken, hash: &AccessHash) -> Document {
+/// The document of a token.
+pub(super) fn document(token: &AccessToken, hash: &AccessHash) -> Document {
     let live = match token.revoked_at {
         None => token.name.as_str().to_owned(),
         Some(_) => revoked_name(&token.id),
@@ -66,6 +68,13 @@ fn token(document: &RawDocument) -> Result<AccessToken, StoreError> {
     })
 }
 
+/// The token in a document, with its hash.
+pub(super) fn kept(document: &RawDocument) -> Result<KeptToken, StoreError> {
+    let token = token(document)?;
+    let hash = unhex(text(document, "hash")?).ok_or_else(damaged)?;
+    Ok(KeptToken { token, hash })
+}
+
 fn revoked_name(id: &str) -> String {
     format!(" {id}")
 }
@@ -75,8 +84,20 @@ fn hex(hash: &AccessHash) -> String {
         .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
+fn unhex(text: &str) -> Option<AccessHash> {
+    let mut hash = [0; 32];
+    if text.len() != 2 * hash.len() {
+        return None;
+    }
+    for (index, byte) in hash.iter_mut().enumerate() {
+        let digits = text.get(2 * index..2 * index + 2)?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+    }
+    Some(hash)
+}
+
 impl Inner {
-    async fn find_token(
+    pub(super) async fn find_token(
         &self,
         deadline: Instant,
         filter: Document,

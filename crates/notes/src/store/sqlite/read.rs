@@ -25,29 +25,33 @@ pub(super) fn note(
     owner: &Owner,
     id: &NoteId,
 ) -> Result<Option<(i64, Note)>, StoreError> {
-    const SELECT: &str = "
-        SELECT seq, title, tags, version, created_at, updated_at, created_by, updated_by, content
-        FROM notes WHERE owner = ?1 AND id = ?2";
-    let mut select = conn.prepare_cached(SELECT).map_err(store_error)?;
-    let row = |row: &Row<'_>| {
-        let note = Note {
-            id: id.clone(),
-            owner: owner.clone(),
-            title: Title::from_stored(row.get(1)?),
-            tags: tags_of(row, 2)?,
-            version: row.get(3)?,
-            created_at: time(row, 4)?,
-            updated_at: time(row, 5)?,
-            created_by: Author::from_stored(row.get(6)?),
-            updated_by: Author::from_stored(row.get(7)?),
-            content: Content::from_stored(row.get(8)?),
-        };
-        Ok((row.get(0)?, note))
-    };
+    let sql = format!("SELECT {NOTE_COLUMNS} FROM notes WHERE owner = ?1 AND id = ?2");
+    let mut select = conn.prepare_cached(&sql).map_err(store_error)?;
     select
-        .query_row([owner.as_str(), id.as_str()], row)
+        .query_row([owner.as_str(), id.as_str()], whole_note)
         .optional()
         .map_err(store_error)
+}
+
+/// The columns of `notes` that [`whole_note`] reads, in its order.
+pub(super) const NOTE_COLUMNS: &str = "seq, owner, id, title, tags, version, created_at, \
+    updated_at, created_by, updated_by, content";
+
+/// A note and its row number from the columns of [`NOTE_COLUMNS`].
+pub(super) fn whole_note(row: &Row<'_>) -> rusqlite::Result<(i64, Note)> {
+    let note = Note {
+        owner: Owner::from_stored(row.get(1)?),
+        id: NoteId::from_stored(row.get(2)?),
+        title: Title::from_stored(row.get(3)?),
+        tags: tags_of(row, 4)?,
+        version: row.get(5)?,
+        created_at: time(row, 6)?,
+        updated_at: time(row, 7)?,
+        created_by: Author::from_stored(row.get(8)?),
+        updated_by: Author::from_stored(row.get(9)?),
+        content: Content::from_stored(row.get(10)?),
+    };
+    Ok((row.get(0)?, note))
 }
 
 /// The columns of `notes AS n` that [`preview`] reads, in its order.

@@ -10,11 +10,13 @@ use super::schema::store_error;
 use crate::access::{AccessHash, AccessStore, AccessToken, TokenName};
 use crate::error::{Error, StoreError};
 use crate::note::Owner;
+use crate::transfer::KeptToken;
 
 /// What [`token`] reads, in its order.
-const COLUMNS: &str = "id, name, owner, scopes, created_at, expires_at, last_used, revoked_at";
+pub(super) const COLUMNS: &str =
+    "id, name, owner, scopes, created_at, expires_at, last_used, revoked_at";
 
-fn token(row: &Row<'_>) -> rusqlite::Result<AccessToken> {
+pub(super) fn token(row: &Row<'_>) -> rusqlite::Result<AccessToken> {
     let scopes: String = row.get(3)?;
     let some_time = |column| match row.get::<_, Option<i64>>(column)? {
         Some(_) => time(row, column).map(Some),
@@ -53,14 +55,30 @@ fn all(conn: &Connection, limit: u32) -> Result<Vec<AccessToken>, StoreError> {
 }
 
 fn add(conn: &Connection, token: &AccessToken, hash: &AccessHash) -> rusqlite::Result<bool> {
-    const INSERT: &str = "
-        INSERT INTO access_tokens (id, hash, name, owner, scopes, created_at, expires_at,
-                                   last_used, revoked_at)
-        VALUES (:id, :hash, :name, :owner, :scopes, :created_at, :expires_at,
-                :last_used, :revoked_at)
-        ON CONFLICT (name) WHERE revoked_at IS NULL DO NOTHING";
+    insert(conn, token, hash, "(name) WHERE revoked_at IS NULL")
+}
+
+/// Keeps a token as it is, unless there is one with its id.
+pub(super) fn keep(conn: &Connection, kept: &KeptToken) -> rusqlite::Result<()> {
+    insert(conn, &kept.token, &kept.hash, "(id)").map(drop)
+}
+
+/// Whether the token was kept; it is not if there is one that is the same in `or_nothing`.
+fn insert(
+    conn: &Connection,
+    token: &AccessToken,
+    hash: &AccessHash,
+    or_nothing: &str,
+) -> rusqlite::Result<bool> {
+    let sql = format!(
+        "INSERT INTO access_tokens (id, hash, name, owner, scopes, created_at, expires_at,
+                                    last_used, revoked_at)
+         VALUES (:id, :hash, :name, :owner, :scopes, :created_at, :expires_at,
+                 :last_used, :revoked_at)
+         ON CONFLICT {or_nothing} DO NOTHING"
+    );
     let micros = |time: Option<Timestamp>| time.map(Timestamp::as_microsecond);
-    let added = conn.prepare_cached(INSERT)?.execute(named_params! {
+    let added = conn.prepare_cached(&sql)?.execute(named_params! {
         ":id": token.id,
         ":hash": hash.as_slice(),
         ":name": token.name.as_str(),

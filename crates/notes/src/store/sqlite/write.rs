@@ -131,7 +131,8 @@ fn current(
     }
 }
 
-fn insert(conn: &Connection, note: &Note) -> Result<Written> {
+/// Keeps a new note; [`Error::Exists`] if its owner has one with the same id.
+pub(super) fn insert(conn: &Connection, note: &Note) -> Result<Written> {
     const INSERT: &str = "
         INSERT INTO notes (owner, id, title, title_key, tags, version, created_at, updated_at,
                            created_by, updated_by, content_chars, content)

@@ -1,7 +1,7 @@
 # What a person or a machine does with this repository. It takes Rust and a C compiler; Node.js, npm, Python,
 # curl and nginx are installed with apt-get where a test or a check needs them and they are missing.
 
-.PHONY: run test check check-deep bench fmt docs
+.PHONY: run test check check-deep soak bench fmt docs
 
 CARGO_FLAGS := --locked
 # Everything that a release has.
@@ -37,6 +37,12 @@ check:
 # What takes longer: every fuzz target for a minute (FUZZ_SECONDS), and the minutes until they are built.
 check-deep:
 	scripts/fuzz.sh
+
+# Five minutes of load on three replicas with a random fault every 20 seconds (SOAK_SECONDS, SOAK_SEED).
+soak:
+	scripts/install-test-tools.sh
+	cargo build $(ALL) --bin mcp-notes
+	python3 scripts/soak.py
 
 # Requests a second over one connection, so far; comparisons with other servers are not here yet.
 bench:

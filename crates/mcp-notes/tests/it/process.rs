@@ -148,6 +148,12 @@ impl Served {
         self.log.lock().unwrap().iter().any(has)
     }
 
+    /// How many requests it has answered by now, as its log says.
+    pub(crate) fn requests(&self) -> usize {
+        let is_access = |line: &&Value| line["route"].is_string();
+        self.log.lock().unwrap().iter().filter(is_access).count()
+    }
+
     /// The settings under which `healthcheck` finds this server.
     pub(crate) fn port(&self) -> String {
         self.address.port().to_string()

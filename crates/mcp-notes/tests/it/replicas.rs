@@ -1,17 +1,32 @@
 //! Replicas of the real binary behind a real nginx with the file that is shipped.
 
+#[cfg(feature = "mongodb")]
+mod changes;
+#[cfg(feature = "mongodb")]
+mod failures;
 mod fake;
 mod front;
+#[cfg(feature = "mongodb")]
+mod limits;
+#[cfg(feature = "mongodb")]
+mod load;
+#[cfg(feature = "mongodb")]
+mod sessions;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
 
-use mcp_serve::test_util::{Legacy, Modern, RawClient, RawResponse};
+use mcp_serve::test_util::{Legacy, Modern, RawClient, RawResponse, RedisServer};
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
+use tokio::time::sleep;
 
 use crate::{
+    engine::Database,
     nginx::{NAME, Nginx},
-    process::Served,
+    process::{PATIENCE, Served},
 };
 
 const HOST: (&str, &str) = ("Host", NAME);
@@ -59,6 +74,19 @@ impl Replica {
         self.place = served.address;
         self.served = Some(served);
     }
+
+    fn served(&self) -> &Served {
+        self.served.as_ref().unwrap()
+    }
+
+    /// Waits until it has answered somebody.
+    async fn answers(&self) {
+        let end = Instant::now() + PATIENCE;
+        while self.served().requests() == 0 {
+            assert!(Instant::now() < end, "nobody asks {}", self.place);
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 impl Fleet {
@@ -95,6 +123,39 @@ impl Fleet {
     /// A session of an older revision.
     async fn legacy(&self) -> Legacy {
         legacy(self.nginx.clear).await
+    }
+}
+
+/// Replicas that share a Redis and a database.
+struct Site {
+    fleet: Fleet,
+    redis: RedisServer,
+    database: Database,
+}
+
+impl Site {
+    /// Three replicas with these settings.
+    async fn start(vars: &[(&str, &str)]) -> Self {
+        let redis = RedisServer::start().await;
+        let database = tokio::task::spawn_blocking(Database::new).await.unwrap();
+        let url = redis.url();
+        let own = [("REDIS_URL", url.as_str()), ("NOTES_STORE", database.url())];
+        let fleet = Fleet::start(3, &[&own, vars].concat(), &[]).await;
+        Self {
+            fleet,
+            redis,
+            database,
+        }
+    }
+
+    /// Where the replica with this number is.
+    fn place(&self, number: usize) -> SocketAddr {
+        self.fleet.replicas[number].place
+    }
+
+    /// Where nginx is.
+    fn front(&self) -> SocketAddr {
+        self.fleet.nginx.clear
     }
 }
 

@@ -11,7 +11,7 @@ use super::read::{fit, is_unfit};
 use crate::{action::Action, rest};
 
 /// Every word that an operation on notes gives as its reason. The edge has words of its own.
-pub const REASONS: [&str; 15] = [
+pub const REASONS: [&str; 16] = [
     "bad-request",
     "conflict",
     "cut",
@@ -26,6 +26,7 @@ pub const REASONS: [&str; 15] = [
     "switched_off",
     "too-large",
     "unavailable",
+    "unconfirmed",
     "unsupported-media-type",
 ];
 

@@ -7,12 +7,7 @@ mod replicas;
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use mcp_serve::{
-    events::Events,
-    health::Check,
-    redis::Redis,
-    session::{self, MemorySessions, RedisSessions, SessionStore},
-};
+use mcp_serve::{events::Events, health::Check, redis::Redis};
 use notes::{AccessStore, Claim, Notes, Owner, Store, StoreError, SystemClock};
 
 use self::replicas::Replicas;
@@ -38,7 +33,6 @@ pub struct App {
     handler: NotesHandler,
     routes: axum::Router,
     audit: Audit,
-    redis: Option<Redis>,
 }
 
 /// Why the notes could not be opened. Names the setting and never its password; its source says
@@ -95,7 +89,7 @@ impl App {
             content_chars_max: config.content_chars_max.get(),
             ..notes::Limits::default()
         };
-        let replicas = Replicas::new(redis.clone());
+        let replicas = Replicas::new(redis);
         let events = replicas.events().clone();
         let published = events.clone();
         let notes = Notes::new(store, limits).on_change(Arc::new(move |change| {
@@ -124,7 +118,6 @@ impl App {
             handler,
             routes,
             audit,
-            redis,
         })
     }
 
@@ -152,7 +145,7 @@ impl App {
     pub async fn serve_config(&self, config: &Config) -> Result<mcp_serve::Config, AuthSetupError> {
         let policy = NotesPolicy::new(config.rules.clone());
         let auth = auth::auth(config, &policy, &self.tokens).await?;
-        let mut checks = self.checks(config);
+        let mut checks = self.checks();
         checks.extend(auth.check);
         let mut serve = mcp_serve::Config {
             listen: SocketAddr::new(config.host, config.port),
@@ -168,13 +161,12 @@ impl App {
             authenticator: auth.authenticator,
             anonymous_from_anywhere: config.allow_anonymous,
             budgets: config.rates.budgets(),
-            sessions: self.sessions(config),
             auditor: Some(Arc::new(self.audit.clone())),
             policy: Arc::new(policy),
             checks,
             ..mcp_serve::Config::default()
         };
-        self.replicas.join(&mut serve);
+        self.replicas.join(&mut serve, config);
         serve.limits.connections_max = config.connections_max.get();
         serve.limits.body_bytes_max = config.body_bytes_max.get();
         serve.limits.calls_per_caller_max = config.calls_per_caller_max.get();
@@ -197,24 +189,9 @@ impl App {
         Ok(serve)
     }
 
-    /// Where sessions are kept.
-    fn sessions(&self, config: &Config) -> Arc<dyn SessionStore> {
-        let limits = session_limits(config);
-        match &self.redis {
-            Some(redis) => {
-                let grace = config.redis.session_grace;
-                Arc::new(RedisSessions::new(redis.clone(), limits, grace))
-            }
-            None => Arc::new(MemorySessions::new(limits)),
-        }
-    }
-
     /// What must work, and what should.
-    fn checks(&self, config: &Config) -> Vec<Arc<dyn Check>> {
+    fn checks(&self) -> Vec<Arc<dyn Check>> {
         let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(StoreCheck(self.notes.clone()))];
-        if let Some(redis) = &self.redis {
-            checks.push(Arc::new(redis.check(config.redis.required)));
-        }
         if !self.audit.is_off() {
             checks.push(Arc::new(self.audit.clone()));
         }
@@ -253,16 +230,6 @@ impl Check for StoreCheck {
 
     async fn check(&self) -> Result<(), String> {
         self.0.ping().await.map_err(|error| error.kind().to_owned())
-    }
-}
-
-fn session_limits(config: &Config) -> session::Limits {
-    session::Limits {
-        idle: config.session_ttl,
-        lifetime: config.session_lifetime,
-        sessions_max: config.sessions_max.get(),
-        per_principal_max: config.sessions_per_principal_max.get(),
-        ..session::Limits::default()
     }
 }
 

@@ -145,6 +145,14 @@ fn unexpected() -> RedisError {
     RedisError::Refused("an answer of another kind than expected".to_owned())
 }
 
+/// A name that no other replica has. Without randomness they share one: each takes the others for
+/// itself, so it hears nothing of them and counts itself alone.
+pub(crate) fn random_name() -> String {
+    let mut bytes = [0_u8; 16];
+    let _ = getrandom::fill(&mut bytes);
+    format!("{:032x}", u128::from_be_bytes(bytes))
+}
+
 /// `base` and up to a quarter more, so that replicas do not come all at once.
 fn with_jitter(base: Duration) -> Duration {
     let mut byte = [0];

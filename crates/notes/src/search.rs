@@ -31,6 +31,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Problem, ProblemCode};
 use crate::note::Owner;
+use crate::text;
 
 pub(crate) use snippet::snippet;
 pub use tokens::{Token, tokens};
@@ -117,9 +118,7 @@ pub(crate) fn index_text<'a>(texts: impl IntoIterator<Item = &'a str>) -> String
 /// A token that stands for the owner in an index: it is of the same form for every name.
 pub(crate) fn owner_token(owner: &Owner) -> String {
     let hash = Sha256::digest(owner.as_str().as_bytes());
-    hash[..16]
-        .iter()
-        .fold(String::new(), |token, byte| token + &format!("{byte:02x}"))
+    text::hex(&hash[..16])
 }
 
 /// A title as titles are compared when only their beginning or a part is given: in lower case.

@@ -4,6 +4,8 @@
 pub mod mongo;
 pub mod sqlite;
 
+mod listeners;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -218,6 +220,10 @@ pub trait Store: AccessStore + Transfer {
 
 /// Who is told of changes.
 pub type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("it is closed".to_owned())
+}
 
 /// When and by whom a note is changed.
 #[derive(Clone, Debug, PartialEq, Eq)]

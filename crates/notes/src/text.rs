@@ -242,6 +242,17 @@ impl TagRun {
     }
 }
 
+/// Bytes in hexadecimal digits, lower case.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        for nibble in [byte >> 4, byte & 15] {
+            digits.extend(char::from_digit(nibble.into(), 16));
+        }
+    }
+    digits
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,7 @@ use crate::error::{Error, StoreError};
 use crate::note::Note;
 use crate::store::Store;
 use crate::tag::Tag;
+use crate::text::hex;
 
 /// How many notes or tokens travel at once.
 const BATCH_ITEMS_MAX: u32 = 500;
@@ -216,8 +217,8 @@ pub struct Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "notes {}, tokens {}, checksum ", self.notes, self.tokens)?;
-        self.sum.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let Self { notes, tokens, sum } = self;
+        write!(f, "notes {notes}, tokens {tokens}, checksum {}", hex(sum))
     }
 }
 

@@ -8,7 +8,10 @@ use mcp_serve::{
     health::Check,
     limit::RedisLimiter,
     redis::Redis,
+    session::{self, MemorySessions, RedisSessions},
 };
+
+use crate::config::Config;
 
 /// The longest that the end waits for what other replicas are still to be told.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
@@ -41,15 +44,20 @@ impl Replicas {
     }
 
     /// Makes a server one of the replicas.
-    pub(super) fn join(&self, serve: &mut mcp_serve::Config) {
+    pub(super) fn join(&self, serve: &mut mcp_serve::Config, config: &Config) {
         serve.events = self.events.clone();
+        let limits = session_limits(config);
         let Some((redis, events)) = &self.redis else {
+            serve.sessions = Arc::new(MemorySessions::new(limits));
             return;
         };
+        let grace = config.redis.session_grace;
+        serve.sessions = Arc::new(RedisSessions::new(redis.clone(), limits, grace));
         serve.signals = events.clone();
         let limiter = Arc::new(RedisLimiter::new(redis.clone()));
         serve.limiter = limiter.clone();
-        let checks: [Arc<dyn Check>; 2] = [events.clone(), limiter];
+        let redis = Arc::new(redis.check(config.redis.required));
+        let checks: [Arc<dyn Check>; 3] = [redis, events.clone(), limiter];
         serve.checks.extend(checks);
     }
 
@@ -58,5 +66,15 @@ impl Replicas {
         if let Some((_, events)) = &self.redis {
             events.flush(FLUSH_MAX).await;
         }
+    }
+}
+
+fn session_limits(config: &Config) -> session::Limits {
+    session::Limits {
+        idle: config.session_ttl,
+        lifetime: config.session_lifetime,
+        sessions_max: config.sessions_max.get(),
+        per_principal_max: config.sessions_per_principal_max.get(),
+        ..session::Limits::default()
     }
 }

@@ -8,7 +8,7 @@ mod listener;
 mod packet;
 mod publisher;
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{
@@ -26,7 +26,7 @@ use self::{
 use super::{Event, Events, Received, Subscription};
 use crate::{
     health::Check,
-    redis::{Again, Redis, RedisError},
+    redis::{Again, Redis, RedisError, random_name},
     signals::{Sent, Signal, SignalReceiver, Signals},
 };
 
@@ -63,7 +63,7 @@ impl RedisEvents {
             signals: broadcast::Sender::new(CAPACITY),
             hears: Arc::default(),
         };
-        let name: Arc<str> = name().into();
+        let name: Arc<str> = random_name().into();
         let channel = channel(&redis);
         Self {
             publisher: Publisher::start(redis.clone(), channel.clone(), name.clone()),
@@ -93,23 +93,12 @@ impl Drop for RedisEvents {
 pub async fn tell(redis: &Redis, signal: Signal) -> Result<(), RedisError> {
     let message = Message::Signal(signal).write();
     let message = message.ok_or_else(|| RedisError::Refused("too large a signal".to_owned()))?;
-    let packet = Packet::write(&name(), 0, &[message]);
+    let packet = Packet::write(&random_name(), 0, &[message]);
     publisher::publish(redis, &channel(redis), &packet, Again::Safe).await
 }
 
 fn channel(redis: &Redis) -> String {
     redis.key("events")
-}
-
-/// A name that no other replica has.
-fn name() -> String {
-    let mut bytes = [0_u8; 16];
-    // Without randomness, replicas take each other for themselves, and nothing but events is lost.
-    let _ = getrandom::fill(&mut bytes);
-    bytes.iter().fold(String::new(), |mut name, byte| {
-        let _ = write!(name, "{byte:02x}");
-        name
-    })
 }
 
 impl Events for RedisEvents {

@@ -17,8 +17,7 @@ mod transfer;
 mod write;
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,12 +30,15 @@ use tokio::time::{Instant, timeout_at};
 pub(super) use self::address::check_address;
 use self::fault::Fault;
 use self::write::Locks;
-use super::{Found, HitPosition, ListPosition, Listed, Listener, MongoOptions, Stamp, Store};
+use super::listeners::Listeners;
+use super::{
+    Found, HitPosition, ListPosition, Listed, Listener, MongoOptions, Stamp, Store, closed,
+};
 use crate::error::{Error, Result, StoreError};
 use crate::note::{Note, NoteId, NotePatch, Owner};
 use crate::query::{Completion, ListQuery, TagCount, TitleMatch};
 use crate::search;
-use crate::service::{Change, Deleted};
+use crate::service::Deleted;
 
 /// How many writes may be under way; more are refused as [`StoreError::Busy`].
 const WRITES_MAX: u32 = 1024;
@@ -59,7 +61,7 @@ struct Inner {
     tokens: Collection<RawDocumentBuf>,
     timeout: Duration,
     owner_of_found: Option<Owner>,
-    listeners: Mutex<Vec<Listener>>,
+    listeners: Listeners,
     writes: Arc<Semaphore>,
     locks: Locks,
     state: watch::Sender<State>,
@@ -91,7 +93,7 @@ impl MongoStore {
             db,
             timeout: place.timeout,
             owner_of_found: options.owner_of_found.clone(),
-            listeners: Mutex::default(),
+            listeners: Listeners::default(),
             writes: Arc::new(Semaphore::new(WRITES_MAX as usize)),
             locks: Locks::new(),
             state: watch::Sender::new(State::Waiting(String::new())),
@@ -227,33 +229,12 @@ impl Inner {
             .saturating_duration_since(Instant::now())
             .max(Duration::from_millis(1))
     }
-
-    fn tell(&self, change: &Change) {
-        let listeners = self
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        for listener in listeners {
-            if catch_unwind(AssertUnwindSafe(|| listener(change))).is_err() {
-                tracing::error!("a listener for changes of notes panicked");
-            }
-        }
-    }
-}
-
-fn closed() -> StoreError {
-    StoreError::Unavailable("it is closed".to_owned())
 }
 
 #[async_trait]
 impl Store for MongoStore {
     fn on_change(&self, listener: Listener) {
-        self.inner
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(listener);
+        self.inner.listeners.add(listener);
     }
 
     async fn insert(&self, note: Note) -> Result<Note> {

@@ -1,11 +1,11 @@
 //! How many replicas there are, told by each of them again and again.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{task::JoinHandle, time::MissedTickBehavior};
 
 use super::standing::Standing;
-use crate::redis::{Again, Redis, Script};
+use crate::redis::{Again, Redis, Script, random_name};
 
 /// How often a replica says that it is there.
 const EVERY: Duration = Duration::from_secs(2);
@@ -22,7 +22,7 @@ impl Presence {
         Self(tokio::spawn(async move {
             let script = Script::new(include_str!("present.lua"));
             let telling = script.call().key(redis.key("replicas"));
-            let telling = telling.arg(name()).arg(GONE_AFTER_MS);
+            let telling = telling.arg(random_name()).arg(GONE_AFTER_MS);
             let mut up = redis.watch();
             let mut next = tokio::time::interval(EVERY);
             next.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -44,14 +44,4 @@ impl Drop for Presence {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// A name that no other replica has. Without randomness they share one, and a share is too large.
-fn name() -> String {
-    let mut bytes = [0_u8; 8];
-    let _ = getrandom::fill(&mut bytes);
-    bytes.iter().fold(String::new(), |mut name, byte| {
-        let _ = write!(name, "{byte:02x}");
-        name
-    })
 }

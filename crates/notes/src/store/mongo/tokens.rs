@@ -16,6 +16,7 @@ use super::{Inner, MongoStore};
 use crate::access::{AccessHash, AccessStore, AccessToken, TokenName};
 use crate::error::StoreError;
 use crate::note::Owner;
+use crate::text::hex;
 use crate::transfer::KeptToken;
 
 /// The document of a token.
@@ -77,11 +78,6 @@ pub(super) fn kept(document: &RawDocument) -> Result<KeptToken, StoreError> {
 
 fn revoked_name(id: &str) -> String {
     format!(" {id}")
-}
-
-fn hex(hash: &AccessHash) -> String {
-    hash.iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn unhex(text: &str) -> Option<AccessHash> {

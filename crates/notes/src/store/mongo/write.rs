@@ -13,11 +13,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::document::{self, signed};
 use super::fault::Fault;
-use super::{Inner, TRIES, closed};
+use super::{Inner, TRIES};
 use crate::error::{Error, Result, StoreError};
 use crate::note::{Note, NoteId, NotePatch, Owner};
 use crate::service::{Change, ChangeKind, Deleted};
-use crate::store::Stamp;
+use crate::store::{Stamp, closed};
 
 /// How many notes can be written at the same time.
 const LOCKS: usize = 256;
@@ -80,7 +80,7 @@ where
         let _permit = permit;
         let _turn = inner.locks.lock(deadline, &owner, &id).await?;
         let written = write(inner.clone(), deadline).await?;
-        inner.tell(&written.change);
+        inner.listeners.tell(&written.change);
         Ok(written.answer)
     });
     match task.await {

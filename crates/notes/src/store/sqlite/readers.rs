@@ -7,8 +7,9 @@ use std::thread;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::writer::{Task, closed, gone};
+use super::writer::{Task, gone};
 use crate::error::{Error, Result, StoreError};
+use crate::store::closed;
 
 /// Two sets of connections: some at hand for reads that take microseconds and run where they are
 /// asked for, and one in each of a few threads for reads that may take longer.

@@ -2,7 +2,7 @@
 //! when that is on the disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::schema::store_error;
 use super::write::{Write, Written};
 use crate::error::{Error, Result, StoreError};
-use crate::service::Change;
-use crate::store::Listener;
+use crate::store::listeners::Listeners;
+use crate::store::{Listener, closed};
 
 /// Work on the connection that writes.
 pub(super) enum Job {
@@ -36,7 +36,7 @@ pub(super) struct WriteJob {
 /// The way to the writer thread.
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
-    listeners: Arc<Mutex<Vec<Listener>>>,
+    listeners: Arc<Listeners>,
 }
 
 impl Writer {
@@ -49,7 +49,7 @@ impl Writer {
     ) -> Result<(Self, T), StoreError> {
         let (jobs, queue) = mpsc::channel(queue_max.max(1));
         let (opened, ready) = oneshot::channel();
-        let listeners = Arc::new(Mutex::new(Vec::new()));
+        let listeners = Arc::<Listeners>::default();
         let thread = Thread {
             queue,
             batch_max: batch_max.max(1),
@@ -72,10 +72,7 @@ impl Writer {
     }
 
     pub(super) fn on_change(&self, listener: Listener) {
-        self.listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(listener);
+        self.listeners.add(listener);
     }
 
     /// Writes and waits until that is on the disk.
@@ -109,10 +106,6 @@ impl Writer {
     }
 }
 
-pub(super) fn closed() -> StoreError {
-    StoreError::Unavailable("it is closed".to_owned())
-}
-
 pub(super) fn gone() -> StoreError {
     StoreError::Unavailable("it stopped while it worked on this".to_owned())
 }
@@ -120,7 +113,7 @@ pub(super) fn gone() -> StoreError {
 struct Thread {
     queue: mpsc::Receiver<Job>,
     batch_max: usize,
-    listeners: Arc<Mutex<Vec<Listener>>>,
+    listeners: Arc<Listeners>,
 }
 
 impl Thread {
@@ -194,23 +187,10 @@ impl Thread {
     fn answer(&self, batch: Vec<WriteJob>, results: Vec<Result<Written>>) {
         for (job, result) in batch.into_iter().zip(results) {
             if let Ok(written) = &result {
-                self.tell(&written.change());
+                self.listeners.tell(&written.change());
             }
             // Whoever asked may have gone; the write is done all the same.
             let _ = job.reply.send(result);
-        }
-    }
-
-    fn tell(&self, change: &Change) {
-        let listeners = self
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        for listener in listeners {
-            if catch_unwind(AssertUnwindSafe(|| listener(change))).is_err() {
-                tracing::error!("a listener for changes of notes panicked");
-            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod document;
 mod fault;
 mod find;
 mod list;
+mod questions;
 mod schema;
 mod terms;
 mod tokens;

@@ -1,16 +1,14 @@
 //! Searching notes: the index of terms, and a bounded look at the newest notes for what has none.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use bson::{Bson, Document, RawDocumentBuf, doc};
-use futures_util::TryStreamExt as _;
+use bson::{Bson, Document, RawDocument, doc};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Inner;
 use super::document::{self, fields, number, preview, text, time};
-use super::list::{escaped, regex};
+use super::questions::{escaped, regex};
 use super::terms::{Key, Keys, matches};
 use crate::error::StoreError;
 use crate::note::Owner;
@@ -48,14 +46,14 @@ pub(super) async fn search(
     let mut tries = 1;
     loop {
         let candidates = match query {
-            Query::Terms(terms) => by_index(inner, deadline, owner, terms).await?,
-            Query::Literal(words) => match by_scan(inner, deadline, owner, words).await? {
+            Query::Terms(terms) => by_index(inner, deadline, owner, query, terms).await?,
+            Query::Literal(words) => match by_scan(inner, deadline, owner, query, words).await? {
                 Some(candidates) => candidates,
                 None => return Ok(nothing),
             },
         };
-        let total = candidates.total;
-        let (best, more) = page(&candidates.found, query, after, limit as usize)?;
+        let Candidates { found, total } = candidates;
+        let (best, more) = page(found, after, limit as usize);
         let items = read(inner, deadline, owner, query, &best).await?;
         // What changed meanwhile stands elsewhere now, or nowhere.
         if items.len() == best.len() || tries == TRIES {
@@ -67,7 +65,7 @@ pub(super) async fn search(
 
 /// Notes that match.
 struct Candidates {
-    found: Vec<RawDocumentBuf>,
+    found: Vec<Ranked>,
     total: Option<u64>,
 }
 
@@ -75,6 +73,7 @@ async fn by_index(
     inner: &Inner,
     deadline: Instant,
     owner: &Owner,
+    query: &Query,
     terms: &[Term],
 ) -> Result<Candidates, StoreError> {
     let Keys { keys, exact } = Keys::of(terms);
@@ -91,14 +90,16 @@ async fn by_index(
         doc! { "$sort": { "updatedMicros": -1, "noteId": -1 } },
         doc! { "$limit": i64::from(most) + 1 },
     ];
-    let mut found = inner.aggregate(deadline, &pipeline, most + 1).await?;
-    let all_seen = found.len() <= most as usize;
-    found.truncate(most as usize);
-    if !exact {
-        keep(&mut found, |note| matches(terms, &note.texts()))?;
-    }
+    let hit = |note: &RawDocument| {
+        if exact || matches(terms, &Texts::of(note)?.all()) {
+            ranked(note, query).map(Some)
+        } else {
+            Ok(None)
+        }
+    };
+    let (found, more) = inner.aggregate(deadline, &pipeline, most, hit).await?;
     Ok(Candidates {
-        total: all_seen.then_some(found.len() as u64),
+        total: (!more).then_some(found.len() as u64),
         found,
     })
 }
@@ -122,6 +123,7 @@ async fn by_scan(
     inner: &Inner,
     deadline: Instant,
     owner: &Owner,
+    query: &Query,
     words: &[String],
 ) -> Result<Option<Candidates>, StoreError> {
     let mut conditions = Vec::new();
@@ -146,15 +148,17 @@ async fn by_scan(
         doc! { "$project": projection(!exact) },
     ];
     let notes = inner.count(deadline, of_owner, LITERAL_NOTES_MAX.into());
-    let found = inner.aggregate(deadline, &pipeline, LITERAL_NOTES_MAX);
-    let (mut found, notes) = tokio::try_join!(found, notes)?;
-    if !exact {
-        let has = |note: &Texts<'_>, word: &String| {
-            let texts = note.texts();
-            texts.iter().any(|text| text.contains(word.as_str()))
-        };
-        keep(&mut found, |note| words.iter().all(|word| has(note, word)))?;
-    }
+    let hit = |note: &RawDocument| {
+        let has = |texts: &[&str], word: &str| texts.iter().any(|text| text.contains(word));
+        let has_all = |texts: &[&str]| words.iter().all(|word| has(texts, word));
+        if exact || has_all(&Texts::of(note)?.all()) {
+            ranked(note, query).map(Some)
+        } else {
+            Ok(None)
+        }
+    };
+    let found = inner.aggregate(deadline, &pipeline, LITERAL_NOTES_MAX, hit);
+    let ((found, _), notes) = tokio::try_join!(found, notes)?;
     Ok(Some(Candidates {
         total: notes.map(|_| found.len() as u64),
         found,
@@ -187,67 +191,58 @@ struct Texts<'a> {
     tags: Vec<String>,
 }
 
-impl Texts<'_> {
-    fn texts(&self) -> Vec<&str> {
+impl<'a> Texts<'a> {
+    fn of(note: &'a RawDocument) -> Result<Self, StoreError> {
+        let tags = document::tags(note)?;
+        Ok(Self {
+            title: text(note, "title")?,
+            content: text(note, "content")?,
+            tags: tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
+        })
+    }
+
+    fn all(&self) -> Vec<&str> {
         let tags = self.tags.iter().map(String::as_str);
         [self.title, self.content].into_iter().chain(tags).collect()
     }
 }
 
-fn keep(
-    found: &mut Vec<RawDocumentBuf>,
-    matches: impl Fn(&Texts<'_>) -> bool,
-) -> Result<(), StoreError> {
-    let mut kept = Vec::with_capacity(found.len());
-    for note in found.drain(..) {
-        let tags = document::tags(&note)?;
-        let texts = Texts {
-            title: text(&note, "title")?,
-            content: text(&note, "content")?,
-            tags: tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
-        };
-        if matches(&texts) {
-            kept.push(note);
-        }
-    }
-    *found = kept;
-    Ok(())
-}
-
 /// A hit before its content is read.
-struct Ranked<'a> {
+struct Ranked {
     score: u32,
     updated_at: Timestamp,
-    id: &'a str,
+    id: String,
     version: i64,
 }
 
-/// The best of the candidates after `after`, and whether there are more.
-fn page<'a>(
-    found: &'a [RawDocumentBuf],
-    query: &Query,
-    after: Option<&HitPosition>,
-    limit: usize,
-) -> Result<(Vec<Ranked<'a>>, bool), StoreError> {
-    let mut ranked = Vec::with_capacity(found.len());
-    for note in found {
-        let tags = document::tags(note)?;
-        let title = text(note, "title")?;
-        let hit = Ranked {
-            score: query.score(title, tags.iter().map(Tag::as_str)),
-            updated_at: time(note, "updatedMicros")?,
-            id: text(note, "noteId")?,
-            version: number(note, "version")?,
-        };
-        let key = (hit.score, hit.updated_at, hit.id);
-        if after.is_none_or(|after| key < (after.score, after.updated_at, after.id.as_str())) {
-            ranked.push(hit);
-        }
+fn ranked(note: &RawDocument, query: &Query) -> Result<Ranked, StoreError> {
+    let tags = document::tags(note)?;
+    let title = text(note, "title")?;
+    Ok(Ranked {
+        score: query.score(title, tags.iter().map(Tag::as_str)),
+        updated_at: time(note, "updatedMicros")?,
+        id: text(note, "noteId")?.to_owned(),
+        version: number(note, "version")?,
+    })
+}
+
+impl Ranked {
+    /// What the order of hits depends on, the best being the greatest.
+    fn key(&self) -> (u32, Timestamp, &str) {
+        (self.score, self.updated_at, &self.id)
     }
-    ranked.sort_unstable_by_key(|hit| Reverse((hit.score, hit.updated_at, hit.id)));
-    let more = ranked.len() > limit;
-    ranked.truncate(limit);
-    Ok((ranked, more))
+}
+
+/// The best of the hits after `after`, and whether there are more.
+fn page(mut hits: Vec<Ranked>, after: Option<&HitPosition>, limit: usize) -> (Vec<Ranked>, bool) {
+    if let Some(after) = after {
+        let after = (after.score, after.updated_at, after.id.as_str());
+        hits.retain(|hit| hit.key() < after);
+    }
+    hits.sort_unstable_by(|a, b| b.key().cmp(&a.key()));
+    let more = hits.len() > limit;
+    hits.truncate(limit);
+    (hits, more)
 }
 
 /// The hits as they are shown, without those that changed meanwhile.
@@ -256,26 +251,17 @@ async fn read(
     deadline: Instant,
     owner: &Owner,
     query: &Query,
-    best: &[Ranked<'_>],
+    best: &[Ranked],
 ) -> Result<Vec<Hit>, StoreError> {
     if best.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<&str> = best.iter().map(|hit| hit.id).collect();
+    let ids: Vec<&str> = best.iter().map(|hit| hit.id.as_str()).collect();
     let filter = doc! { "owner": owner.as_str(), "noteId": { "$in": ids } };
     let mut shown = document::preview_fields();
     shown.insert("content", 1);
-    let found: Vec<RawDocumentBuf> = inner
-        .read(deadline, || async {
-            let find = inner
-                .notes
-                .find(filter.clone())
-                .projection(shown.clone())
-                .batch_size(u32::try_from(best.len()).unwrap_or(u32::MAX))
-                .max_time(Inner::left(deadline));
-            find.await?.try_collect().await
-        })
-        .await?;
+    let limit = i64::try_from(best.len()).unwrap_or(i64::MAX);
+    let found = inner.find(deadline, filter, shown, limit).await?;
     let mut hits = HashMap::new();
     for note in &found {
         let hit = Hit {
@@ -286,6 +272,6 @@ async fn read(
     }
     let in_order = best
         .iter()
-        .filter_map(|hit| hits.remove(&(hit.id, hit.version)));
+        .filter_map(|hit| hits.remove(&(hit.id.as_str(), hit.version)));
     Ok(in_order.collect())
 }

@@ -3,12 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use bson::{Document, RawDocumentBuf, Regex, doc};
-use futures_util::TryStreamExt as _;
-use tokio::time::Instant;
+use bson::{Document, RawDocument, doc};
 
 use super::Inner;
 use super::document::{self, fields, text};
+use super::questions::{escaped, regex};
 use crate::error::StoreError;
 use crate::note::{NoteId, Owner, Title};
 use crate::query::{Completion, ListQuery, TagCount, TitleMatch};
@@ -138,33 +137,33 @@ pub(super) async fn tags(
         doc! { "$group": { "_id": "$tagList", "notes": { "$sum": 1_i64 } } },
         doc! { "$limit": i64::from(TAG_SETS_MAX) + 1 },
     ];
-    let sets = inner
-        .aggregate(deadline, &pipeline, TAG_SETS_MAX + 1)
-        .await?;
-    let mut counts: HashMap<String, u64> = HashMap::new();
-    for set in sets.iter().take(TAG_SETS_MAX as usize) {
+    let set = |set: &RawDocument| {
         let notes = u64::try_from(document::number(set, "notes")?).unwrap_or(0);
-        for tag in text(set, "_id")?
-            .split(' ')
-            .filter(|tag| tag.contains(typed))
-        {
-            *counts.entry(tag.to_owned()).or_default() += notes;
+        Ok(Some((text(set, "_id")?.to_owned(), notes)))
+    };
+    let (sets, more) = inner
+        .aggregate(deadline, &pipeline, TAG_SETS_MAX, set)
+        .await?;
+    let mut counts: HashMap<&str, u64> = HashMap::new();
+    for (tags, notes) in &sets {
+        for tag in tags.split(' ').filter(|tag| tag.contains(typed)) {
+            *counts.entry(tag).or_default() += notes;
         }
     }
     let total = counts.len() as u64;
-    let mut found: Vec<(String, u64)> = counts.into_iter().collect();
+    let mut found: Vec<(&str, u64)> = counts.into_iter().collect();
     found.sort_unstable_by(|(a, a_notes), (b, b_notes)| {
         let order = |tag: &str, notes| (!tag.starts_with(typed), Reverse(notes));
         order(a, *a_notes).cmp(&order(b, *b_notes)).then(a.cmp(b))
     });
     found.truncate(limit as usize);
     let items = found.into_iter().map(|(tag, notes)| TagCount {
-        tag: Tag::from_stored(tag),
+        tag: Tag::from_stored(tag.to_owned()),
         notes,
     });
     Ok(Completion {
         items: items.collect(),
-        total: (sets.len() <= TAG_SETS_MAX as usize).then_some(total),
+        total: (!more).then_some(total),
     })
 }
 
@@ -220,95 +219,4 @@ pub(super) async fn titles(
         items: items.collect::<Result<_, StoreError>>()?,
         total,
     })
-}
-
-/// A regular expression that finds `text` as it stands.
-pub(super) fn escaped(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_ascii_punctuation() {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern
-}
-
-/// A pattern as it is sent; nothing if it has a NUL, which no note has and no pattern can have.
-pub(super) fn regex(pattern: &str) -> Option<Regex> {
-    Some(Regex {
-        pattern: pattern.try_into().ok()?,
-        options: "".try_into().ok()?,
-    })
-}
-
-impl Inner {
-    /// The first notes that match, newest change first.
-    pub(super) async fn find(
-        &self,
-        deadline: Instant,
-        filter: Document,
-        projection: Document,
-        limit: i64,
-    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
-        self.read(deadline, || async {
-            let find = self
-                .notes
-                .find(filter.clone())
-                .projection(projection.clone())
-                .sort(doc! { "updatedMicros": -1, "noteId": -1 })
-                .limit(limit)
-                .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
-                .max_time(Self::left(deadline));
-            find.await?.try_collect().await
-        })
-        .await
-    }
-
-    /// How many notes match, if they are not more than `most`.
-    pub(super) async fn count(
-        &self,
-        deadline: Instant,
-        filter: Document,
-        most: u64,
-    ) -> Result<Option<u64>, StoreError> {
-        let found = self
-            .read(deadline, || async {
-                let count = self.notes.count_documents(filter.clone());
-                count.limit(most + 1).max_time(Self::left(deadline)).await
-            })
-            .await?;
-        Ok(Some(found).filter(|found| *found <= most))
-    }
-
-    /// What a pipeline gives, in one answer where it fits: it has at most `most` documents.
-    pub(super) async fn aggregate(
-        &self,
-        deadline: Instant,
-        pipeline: &[Document],
-        most: u32,
-    ) -> Result<Vec<RawDocumentBuf>, StoreError> {
-        self.read(deadline, || async {
-            let found = self
-                .notes
-                .aggregate(pipeline.to_vec())
-                .with_type::<RawDocumentBuf>()
-                .batch_size(most)
-                .max_time(Self::left(deadline));
-            found.await?.try_collect().await
-        })
-        .await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_finds_text_as_it_stands() {
-        assert_eq!(escaped("a.b*\\"), "a\\.b\\*\\\\");
-        assert_eq!(escaped("日本 🚀"), "日本 🚀");
-        assert!(regex("a\0b").is_none());
-    }
 }

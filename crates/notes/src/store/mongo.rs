@@ -47,6 +47,9 @@ const WRITES_MAX: u32 = 1024;
 /// How many times something is tried that can be tried again.
 const TRIES: u32 = 3;
 
+/// What has less time left is not begun, because whether it is done would not be known.
+const LEAST: Duration = Duration::from_millis(50);
+
 /// How long to wait before a database is prepared that could not be.
 const PREPARE_AGAIN: Duration = Duration::from_millis(500);
 
@@ -63,6 +66,9 @@ struct Inner {
     timeout: Duration,
     owner_of_found: Option<Owner>,
     listeners: Listeners,
+    /// One permit for each connection that the pool may have. Who waits here has sent nothing, and who
+    /// waits in the driver could not tell.
+    connections: Semaphore,
     writes: Arc<Semaphore>,
     locks: Locks,
     state: watch::Sender<State>,
@@ -93,6 +99,7 @@ impl MongoStore {
             client,
             db,
             timeout: place.timeout,
+            connections: Semaphore::new(place.connections),
             owner_of_found: options.owner_of_found.clone(),
             listeners: Listeners::default(),
             writes: Arc::new(Semaphore::new(WRITES_MAX as usize)),
@@ -201,6 +208,10 @@ impl Inner {
         deadline: Instant,
         asked: impl IntoFuture<Output = mongodb::error::Result<T>>,
     ) -> Result<T, Fault> {
+        let connection = timeout_at(deadline, self.connections.acquire()).await;
+        if connection.is_err() || Instant::now() + LEAST > deadline {
+            return Err(Fault::crowded());
+        }
         match timeout_at(deadline, asked.into_future()).await {
             Ok(answer) => answer.map_err(Fault::from),
             Err(_) => Err(Fault::late()),

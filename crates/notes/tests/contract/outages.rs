@@ -10,8 +10,8 @@ use mongodb::Client;
 use mongodb::bson::{Document, doc};
 use notes::store::{MongoOptions, Options};
 use notes::{
-    Author, Content, Error, Limits, ListQuery, Note, NoteId, NotePatch, Owner, Store, StoreError,
-    Tags, Timestamp, Title, open_with,
+    AccessToken, Author, Content, Error, Limits, ListQuery, Note, NoteId, NotePatch, Owner, Store,
+    StoreError, Tags, Timestamp, Title, TokenName, open_with,
 };
 
 use crate::databases::on_runtime;
@@ -272,6 +272,107 @@ fn a_write_whose_answer_is_lost_is_done_once_or_said_to_be_unconfirmed() {
         let is_told = matches!(unknown, Error::Store(StoreError::Unconfirmed(_)));
         assert!(is_told, "{unknown:?}");
         assert!(begun.elapsed() < TIMEOUT + BUSY);
+    });
+}
+
+#[test]
+fn a_write_whose_fate_cannot_be_looked_up_is_said_to_be_unconfirmed() {
+    on_runtime(async {
+        let (_engine, proxy, store) = behind_a_proxy().await;
+        store.insert(note("a")).await.unwrap();
+        let unknown = |error: Error| {
+            let is_told = matches!(error, Error::Store(StoreError::Unconfirmed(_)));
+            assert!(is_told, "{error:?}");
+        };
+        // Each is done, and sent again; what there is then cannot be read.
+        proxy.lose("insert", 1);
+        proxy.lose("find", usize::MAX);
+        unknown(store.insert(note("b")).await.unwrap_err());
+        proxy.lose("findAndModify", 1);
+        let (ann, a) = (&ann(), &id("a"));
+        let update = store.update(ann, a, patch("b"), Some(1), stamp());
+        unknown(update.await.unwrap_err());
+        proxy.lose("insert", 1);
+        let unknown_token = store.add_token(token(), [1; 32]).await.unwrap_err();
+        unknown(unknown_token.into());
+        assert!(proxy.lost() > 3);
+
+        proxy.lose("find", 0);
+        assert_eq!(store.get(ann, a).await.unwrap().version, 2);
+        assert!(store.get(ann, &id("b")).await.is_ok());
+        assert!(store.token("t1").await.unwrap().is_some());
+    });
+}
+
+fn token() -> AccessToken {
+    AccessToken {
+        id: "t1".into(),
+        name: TokenName::parse("ci").unwrap(),
+        owner: ann(),
+        scopes: vec!["notes:read".into()],
+        created_at: stamp().at,
+        expires_at: None,
+        last_used: None,
+        revoked_at: None,
+    }
+}
+
+#[test]
+fn most_servers_are_to_confirm_every_write() {
+    on_runtime(async {
+        let (_engine, proxy, store) = behind_a_proxy().await;
+        store.insert(note("a")).await.unwrap();
+        let (ann, a) = (&ann(), &id("a"));
+        let update = store.update(ann, a, patch("b"), None, stamp());
+        update.await.unwrap();
+        store.delete(ann, a, Some(2)).await.unwrap();
+        store.import_notes(vec![note("c")]).await.unwrap();
+        assert!(store.add_token(token(), [1; 32]).await.unwrap());
+        store.token_used("t1", stamp().at).await.unwrap();
+        store.revoke_token("ci", stamp().at).await.unwrap().unwrap();
+        store.ping().await.unwrap();
+        let kinds = [
+            "createIndexes",
+            "delete",
+            "findAndModify",
+            "insert",
+            "update",
+        ];
+        let expected = kinds.map(|kind| (kind, true)).into_iter().collect();
+        assert_eq!(proxy.writes(), expected);
+    });
+}
+
+#[test]
+fn what_waits_for_a_connection_is_not_begun() {
+    on_runtime(async {
+        let mut server = Server::new();
+        server.start();
+        let store = opened(&server.url("outages")).await;
+        server.signal("STOP");
+        let tasks: Vec<_> = (0..12)
+            .map(|n| {
+                let store = store.clone();
+                tokio::spawn(async move { store.insert(note(&format!("n{n}"))).await })
+            })
+            .collect();
+        let (mut busy, mut sent) = (BTreeSet::new(), 0);
+        for (n, task) in tasks.into_iter().enumerate() {
+            match task.await.unwrap() {
+                Err(Error::Store(StoreError::Busy)) => {
+                    busy.insert(format!("n{n}"));
+                }
+                Err(Error::Store(StoreError::Unconfirmed(_) | StoreError::Unavailable(_))) => {
+                    sent += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        server.signal("CONT");
+        // The pool has three; a busy machine may let some more begin before it is too late.
+        assert!(sent >= 3 && busy.len() >= 6, "{sent} {busy:?}");
+        let there = names(&server.url("outages")).await;
+        assert!(there.is_disjoint(&busy), "{there:?}");
     });
 }
 

@@ -1,5 +1,6 @@
 //! What stands between a store and its server, and loses answers or connections when it is told to.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,6 +8,15 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+
+/// Commands that write.
+const WRITES: [&str; 5] = [
+    "insert",
+    "update",
+    "delete",
+    "findAndModify",
+    "createIndexes",
+];
 
 /// A proxy on a free port; it ends when it is dropped.
 pub(crate) struct Proxy {
@@ -17,8 +27,10 @@ pub(crate) struct Proxy {
 
 #[derive(Default)]
 struct Shared {
-    /// A command, and how many of its answers are still to be lost.
-    losing: Mutex<Option<(&'static str, usize)>>,
+    /// Commands, and how many of their answers are still to be lost.
+    losing: Mutex<BTreeMap<&'static str, usize>>,
+    /// Writes that were sent, with whether most servers were to confirm them.
+    writes: Mutex<BTreeMap<&'static str, bool>>,
     open: AtomicUsize,
     most: AtomicUsize,
     lost: AtomicUsize,
@@ -54,7 +66,12 @@ impl Proxy {
     /// Loses the next `times` answers to `command`, which the server does carry out, together with
     /// the connection.
     pub(crate) fn lose(&self, command: &'static str, times: usize) {
-        *self.shared.losing.lock().unwrap() = Some((command, times));
+        self.shared.losing.lock().unwrap().insert(command, times);
+    }
+
+    /// The kinds of write that were sent, and whether most servers were to confirm each of them.
+    pub(crate) fn writes(&self) -> BTreeMap<&'static str, bool> {
+        self.shared.writes.lock().unwrap().clone()
     }
 
     /// How many answers were lost.
@@ -110,13 +127,20 @@ async fn pass(client: TcpStream, server: TcpStream, shared: &Shared) {
 impl Shared {
     /// Whether the answer to what is sent is to be lost.
     fn takes(&self, sent: &[u8]) -> bool {
+        let has = |word: &str| {
+            let word = [word.as_bytes(), b"\0"].concat();
+            sent.windows(word.len()).any(|part| part == word)
+        };
+        for write in WRITES.into_iter().filter(|write| has(write)) {
+            let mut writes = self.writes.lock().unwrap();
+            *writes.entry(write).or_insert(true) &= has("majority");
+        }
         let mut losing = self.losing.lock().unwrap();
-        let Some((command, times)) = losing.as_mut().filter(|(_, times)| *times > 0) else {
+        let mut left = losing.iter_mut().filter(|(_, times)| **times > 0);
+        let Some((_, times)) = left.find(|(command, _)| has(command)) else {
             return false;
         };
-        let name = [command.as_bytes(), b"\0"].concat();
-        let is_it = sent.windows(name.len()).any(|part| part == name);
-        *times -= usize::from(is_it);
-        is_it
+        *times -= 1;
+        true
     }
 }

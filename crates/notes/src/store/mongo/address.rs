@@ -6,6 +6,8 @@ use mongodb::options::{
     Acknowledgment, ClientOptions, ConnectionString, HostInfo, ReadPreference, WriteConcern,
 };
 
+use tokio::sync::Semaphore;
+
 use super::fault::Fault;
 use crate::error::StoreError;
 use crate::store::MongoOptions;
@@ -35,6 +37,8 @@ const MARGIN: Duration = Duration::from_millis(200);
 pub(super) struct Place {
     pub(super) client: ClientOptions,
     pub(super) database: String,
+    /// How many connections there may be.
+    pub(super) connections: usize,
     /// The time an operation has in all.
     pub(super) timeout: Duration,
 }
@@ -55,10 +59,9 @@ pub(super) async fn place(address: &str, options: &MongoOptions) -> Result<Place
     client
         .app_name
         .get_or_insert_with(|| "mcp-notes".to_owned());
-    client.max_pool_size = options
-        .pool_size_max
-        .or(client.max_pool_size)
-        .or(Some(POOL_SIZE_MAX));
+    let pool = options.pool_size_max.or(client.max_pool_size);
+    let pool = pool.unwrap_or(POOL_SIZE_MAX);
+    client.max_pool_size = Some(pool);
     client.min_pool_size = options.pool_size_min.or(client.min_pool_size);
     let bounded = |time: Duration| Some(time.min(timeout.saturating_sub(MARGIN)));
     let selection = options
@@ -81,6 +84,9 @@ pub(super) async fn place(address: &str, options: &MongoOptions) -> Result<Place
     Ok(Place {
         client,
         database,
+        connections: usize::try_from(pool)
+            .unwrap_or(usize::MAX)
+            .min(Semaphore::MAX_PERMITS),
         timeout,
     })
 }
@@ -256,6 +262,7 @@ mod tests {
         let client = &from_options.client;
         assert_eq!(from_options.timeout, Duration::from_secs(1));
         assert_eq!(client.max_pool_size, Some(3));
+        assert_eq!(from_options.connections, 3);
         // Nobody waits longer for a server than for the whole answer.
         let selection = Some(Duration::from_millis(800));
         assert_eq!(client.server_selection_timeout, selection);

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::terms::index_terms;
 use crate::error::StoreError;
-use crate::note::{Author, Content, Note, NoteId, NotePatch, Owner, Title};
+use crate::note::{Author, Content, Limits, Note, NoteId, NotePatch, Owner, Title};
 use crate::query::{PREVIEW_CHARS, Preview};
 use crate::search::title_key;
 use crate::store::Stamp;
@@ -116,26 +116,34 @@ pub(super) fn adoption(found: &RawDocument, owner: &Owner) -> Option<Document> {
     let content = Content::from_stored(text(found, "content").ok()?.to_owned());
     let made = found.get_object_id("_id").map(|id| id.timestamp());
     let made = made.map_or(0, DateTime::timestamp_millis);
-    let millis = |name| found.get_datetime(name).map(DateTime::timestamp_millis);
-    let (created, updated) = (millis("createdAt").ok(), millis("updatedAt").ok());
-    let created = created.or(updated).unwrap_or(made);
+    // A date that no calendar has is none.
+    let micros = |millis| Timestamp::from_millisecond(millis).map(Timestamp::as_microsecond);
+    let date = |name| micros(found.get_datetime(name).ok()?.timestamp_millis()).ok();
+    let (created, updated) = (date("createdAt"), date("updatedAt"));
+    let created = created.or(updated).or(micros(made).ok())?;
     let updated = updated.unwrap_or(created);
-    let micros = |millis: i64| Timestamp::from_millisecond(millis).map(Timestamp::as_microsecond);
     let mut set = title_fields(&title);
     set.extend(content_fields(&content));
-    set.extend(tag_fields(&Tags::default()));
+    set.extend(tag_fields(&found_tags(found)));
     // These two are the demo's own, and stay as they are.
     set.remove("title");
     set.remove("content");
     set.extend(doc! {
         "owner": owner.as_str(),
         "version": 1_i64,
-        "createdMicros": micros(created).ok()?,
-        "updatedMicros": micros(updated).ok()?,
+        "createdMicros": created,
+        "updatedMicros": updated,
         "createdBy": owner.as_str(),
         "updatedBy": owner.as_str(),
     });
     Some(set)
+}
+
+/// The tags of a document that somebody has given some, if they can be tags here; otherwise none.
+fn found_tags(found: &RawDocument) -> Tags {
+    let tags = tags(found).unwrap_or_default();
+    let names: Vec<String> = tags.iter().map(|tag| tag.as_str().to_owned()).collect();
+    Tags::parse(&names, &Limits::default()).unwrap_or_default()
 }
 
 fn title_fields(title: &Title) -> Document {

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use mongodb::error::{CommandError, Error, ErrorKind, WriteFailure};
+use mongodb::error::{CommandError, Error, ErrorKind, InsertManyError, WriteFailure};
 
 use crate::error::StoreError;
 
@@ -61,10 +61,12 @@ impl Fault {
 
     /// What a write ends with whose outcome is `self`.
     pub(super) fn of_write(self) -> StoreError {
-        match self.error {
-            StoreError::Unavailable(reason) if self.maybe_done => StoreError::Unconfirmed(reason),
-            error => error,
-        }
+        unsure(self.error, self.maybe_done)
+    }
+
+    /// Not begun, because the connections there may be were in use until it was too late.
+    pub(super) fn crowded() -> Self {
+        Self::lasting(StoreError::Busy)
     }
 
     fn unavailable(reason: impl Into<String>) -> Self {
@@ -95,7 +97,7 @@ impl Fault {
     /// What the server says with a code.
     fn of_code(code: i32, name: &str) -> Self {
         match code {
-            11000 | 11001 | 12582 => Self {
+            code if is_duplicate(code) => Self {
                 duplicate: true,
                 ..Self::lasting(other(code, name))
             },
@@ -115,12 +117,12 @@ impl Fault {
                     .perhaps_done()
             }
             // WriteConcernFailed and the other ways not to be kept by most servers.
-            64 | 79 | 100 => Self::unavailable(format!(
-                "too few servers confirm what is written ({code} {name})"
-            ))
-            .perhaps_done(),
-            // LockTimeout, LockBusy, MaxTimeMSExpired, WriteConflict, ExceededTimeLimit.
-            24 | 46 | 50 | 112 | 262 => Self::lasting(StoreError::Busy).passing(),
+            64 | 79 | 100 => Self::too_few(code, name),
+            // LockTimeout, LockBusy, MaxTimeMSExpired, WriteConflict; CursorNotFound, QueryPlanKilled,
+            // CursorKilled.
+            24 | 46 | 50 | 112 | 43 | 175 | 237 => Self::lasting(StoreError::Busy).passing(),
+            // ExceededTimeLimit, which a router says of a write that it has passed on.
+            262 => Self::lasting(StoreError::Busy).passing().perhaps_done(),
             // QuotaExceeded, OutOfDiskSpace.
             12501 | 14031 => Self::lasting(StoreError::Full),
             _ => Self::lasting(other(code, name)),
@@ -138,12 +140,9 @@ impl From<Error> for Fault {
                 Self::of_code(failed.code, failed.code_name.as_deref().unwrap_or_default())
             }
             ErrorKind::Write(WriteFailure::WriteConcernError(failed)) => {
-                let (code, name) = (failed.code, &failed.code_name);
-                Self::unavailable(format!(
-                    "too few servers confirm what is written ({code} {name})"
-                ))
-                .perhaps_done()
+                Self::too_few(failed.code, &failed.code_name)
             }
+            ErrorKind::InsertMany(failed) => Self::of_several(failed),
             ErrorKind::Authentication { .. } => Self::unavailable(refused("authentication failed")),
             ErrorKind::ServerSelection { message, .. } => {
                 Self::unavailable(short(message)).passing_later()
@@ -171,6 +170,29 @@ impl From<Error> for Fault {
 }
 
 impl Fault {
+    /// What was not kept by most servers, which time may heal but no further try at once.
+    fn too_few(code: i32, name: &str) -> Self {
+        Self::unavailable(format!(
+            "too few servers confirm what is written ({code} {name})"
+        ))
+        .passing_later()
+        .perhaps_done()
+    }
+
+    /// Several documents of which some were not inserted.
+    fn of_several(failed: &InsertManyError) -> Self {
+        let errors = failed.write_errors.as_deref().unwrap_or_default();
+        // What is there already is the least of it.
+        let worst = errors.iter().max_by_key(|error| !is_duplicate(error.code));
+        match (&failed.write_concern_error, worst) {
+            (Some(failed), _) => Self::too_few(failed.code, &failed.code_name),
+            (None, Some(error)) => {
+                Self::of_code(error.code, error.code_name.as_deref().unwrap_or_default())
+            }
+            (None, None) => Self::lasting(other(0, "")),
+        }
+    }
+
     fn of_io(error: &io::Error) -> Self {
         use io::ErrorKind as Kind;
         let fault = Self::unavailable(format!("the connection to it failed ({error})")).passing();
@@ -186,6 +208,21 @@ impl Fault {
     }
 }
 
+/// What a write ends with that failed with `error`, if it or an earlier try of the same may have been
+/// done.
+pub(super) fn unsure(error: StoreError, maybe_done: bool) -> StoreError {
+    match error {
+        error if !maybe_done => error,
+        StoreError::Unavailable(reason) => StoreError::Unconfirmed(reason),
+        error => StoreError::Unconfirmed(error.to_string()),
+    }
+}
+
+/// Whether a code says that a document with the same key is there.
+pub(super) fn is_duplicate(code: i32) -> bool {
+    matches!(code, 11000 | 11001 | 12582)
+}
+
 fn other(code: i32, name: &str) -> StoreError {
     StoreError::Other(format!("the server answers with error {code} {name}").into())
 }
@@ -198,4 +235,73 @@ fn refused(why: &str) -> String {
 fn short(message: &str) -> String {
     const CHARS_MAX: usize = 400;
     message.chars().take(CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+
+    #[test]
+    fn a_write_that_may_be_done_is_never_said_to_have_failed() {
+        // The answer of the first try was lost, and the next failed: 112 WriteConflict, 14031 OutOfDiskSpace,
+        // 10107 NotWritablePrimary, 8 UnknownError.
+        for code in [112, 14031, 10107, 8] {
+            let fault = Fault {
+                maybe_done: true,
+                ..Fault::of_code(code, "")
+            };
+            let told = fault.of_write();
+            assert_eq!(told.kind(), "unconfirmed", "{code}: {told}");
+            let told = Fault::of_code(code, "").of_write();
+            assert_ne!(told.kind(), "unconfirmed", "{code}: {told}");
+        }
+        // What may be done by itself.
+        for code in [64, 91, 262] {
+            let told = Fault::of_code(code, "").of_write();
+            assert_eq!(told.kind(), "unconfirmed", "{code}: {told}");
+        }
+    }
+
+    #[test]
+    fn of_several_documents_the_worst_is_told_and_none_of_their_words() {
+        let error = |code: i32| {
+            doc! { "index": 0, "code": code, "codeName": "Name", "errmsg": "dup key: { x: hunter2 }" }
+        };
+        let concern = doc! { "code": 64, "codeName": "Name", "errmsg": "hunter2" };
+        for (failed, kind, is_duplicate) in [
+            (doc! { "writeErrors": [error(11000)] }, "other", true),
+            (
+                doc! { "writeErrors": [error(11000), error(14031)] },
+                "full",
+                false,
+            ),
+            (
+                doc! { "writeErrors": [error(14031), error(11000)] },
+                "full",
+                false,
+            ),
+            (doc! { "writeErrors": [error(10107)] }, "unavailable", false),
+            (
+                doc! { "writeErrors": [error(11000)], "writeConcernError": concern },
+                "unconfirmed",
+                false,
+            ),
+        ] {
+            let failed: InsertManyError = bson::deserialize_from_document(failed).unwrap();
+            let fault = Fault::from(Error::from(ErrorKind::InsertMany(failed)));
+            assert_eq!(fault.duplicate, is_duplicate);
+            let told = fault.of_write();
+            assert_eq!(told.kind(), kind);
+            assert!(!format!("{told:?}").contains("hunter2"), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn time_heals_what_is_not_confirmed_by_most_servers() {
+        // A start waits for it, and no write is sent again at once.
+        let fault = Fault::of_code(64, "WriteConcernFailed");
+        assert!(fault.passes() && !fault.again());
+    }
 }

@@ -9,7 +9,7 @@ use mongodb::options::IndexOptions;
 use mongodb::{Collection, Database, IndexModel};
 use tokio::time::timeout;
 
-use super::document::{adoption, fields};
+use super::document::{adoption, fields, number};
 use super::fault::Fault;
 use crate::error::StoreError;
 use crate::note::Owner;
@@ -32,7 +32,7 @@ const STEP: Duration = Duration::from_secs(30);
 /// The time the server has to make indexes of what is there.
 const INDEXING: Duration = Duration::from_mins(15);
 
-/// How many notes of the Node demo are read at once.
+/// How many notes of the Node demo come at once.
 const BATCH: u32 = 100;
 
 /// Prepares the database. What is there already is left as it is, so several may do so at once.
@@ -49,21 +49,20 @@ pub(super) async fn prepare(db: &Database, owner: Option<&Owner>) -> Result<(), 
             doc! { "$max": { "version": VERSION } },
         )
         .upsert(true);
-    within(STEP, write).await?;
-    Ok(())
+    match within(STEP, write).await {
+        // Another server was first.
+        Err(fault) if fault.duplicate => Ok(()),
+        done => done.map(drop),
+    }
 }
 
 /// Refuses what is not ours or too new.
 async fn check(db: &Database) -> Result<(), Fault> {
-    let about = db.collection::<Document>(ABOUT);
+    let about = db.collection::<RawDocumentBuf>(ABOUT);
     let found = within(STEP, about.find_one(doc! { "_id": "schema" })).await?;
-    let version = found.as_ref().and_then(|about| about.get("version"));
-    let found = match version {
-        None => None,
-        Some(Bson::Int32(version)) => Some(i64::from(*version)),
-        Some(Bson::Int64(version)) => Some(*version),
-        Some(_) => Some(i64::MAX),
-    };
+    let about = found.filter(|about| !matches!(about.get("version"), Ok(None)));
+    // What is no number was not written by this program.
+    let found = about.map(|about| number(&about, "version").unwrap_or(i64::MAX));
     if let Some(found) = found.filter(|found| *found > VERSION) {
         return Err(Fault::lasting(StoreError::NewerSchema {
             found,
@@ -146,44 +145,41 @@ async fn make_indexes(db: &Database) -> Result<(), Fault> {
 
 /// Gives the notes of the Node demo, which have no owner, what they lack.
 async fn adopt(notes: &Collection<RawDocumentBuf>, owner: &Owner) -> Result<(), Fault> {
-    const DEMO: [&str; 6] = [
+    const DEMO: [&str; 7] = [
         "_id",
         "noteId",
         "title",
         "content",
         "createdAt",
         "updatedAt",
+        "tags",
     ];
+    let find = notes
+        .find(doc! { "owner": { "$exists": false } })
+        .projection(demo_fields(&DEMO))
+        .sort(doc! { "_id": 1 })
+        .batch_size(BATCH);
+    let mut all = within(STEP, find).await?;
     let (mut adopted, mut left) = (0_u64, 0_u64);
-    let mut after: Option<Bson> = None;
-    loop {
-        let mut filter = doc! { "owner": { "$exists": false } };
-        if let Some(after) = after.take() {
-            filter.insert("_id", doc! { "$gt": after });
-        }
-        let find = notes
-            .find(filter)
-            .projection(demo_fields(&DEMO))
-            .sort(doc! { "_id": 1 })
-            .limit(i64::from(BATCH));
-        let read = async { find.await?.try_collect::<Vec<_>>().await };
-        let batch = within(STEP, read).await?;
-        for found in &batch {
-            let id = found.get("_id").ok().flatten();
-            let Some(id) = id.and_then(|id| Bson::try_from(id).ok()) else {
-                continue;
-            };
-            after = Some(id.clone());
-            let Some(set) = adoption(found, owner) else {
+    while let Some(found) = within(STEP, all.try_next()).await? {
+        let id = found.get("_id").ok().flatten();
+        let id = id.and_then(|id| Bson::try_from(id).ok());
+        let (Some(id), Some(set)) = (id, adoption(&found, owner)) else {
+            left += 1;
+            continue;
+        };
+        let filter = doc! { "_id": id, "owner": { "$exists": false } };
+        match within(STEP, notes.update_one(filter, doc! { "$set": set })).await {
+            Ok(written) => adopted += written.modified_count,
+            // Its owner has a note of this id already, or the document has no room for more.
+            Err(Fault {
+                error: StoreError::Other(why),
+                ..
+            }) => {
+                tracing::warn!(%why, "a document cannot be made a note");
                 left += 1;
-                continue;
-            };
-            let filter = doc! { "_id": id, "owner": { "$exists": false } };
-            let written = within(STEP, notes.update_one(filter, doc! { "$set": set })).await?;
-            adopted += written.modified_count;
-        }
-        if after.is_none() || batch.len() < BATCH as usize {
-            break;
+            }
+            Err(fault) => return Err(fault),
         }
     }
     if adopted > 0 {

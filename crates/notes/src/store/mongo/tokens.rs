@@ -12,6 +12,7 @@ use mongodb::options::ReturnDocument;
 use tokio::time::Instant;
 
 use super::document::{damaged, text, time};
+use super::fault::unsure;
 use super::{Inner, MongoStore};
 use crate::access::{AccessHash, AccessStore, AccessToken, TokenName};
 use crate::error::StoreError;
@@ -149,9 +150,12 @@ impl AccessStore for MongoStore {
         if !fault.duplicate {
             return Err(fault.of_write());
         }
-        let same = doc! { "_id": &token.id, "hash": hex(&hash) };
-        if earlier && inner.find_token(deadline, same).await?.is_some() {
-            return Ok(true);
+        if earlier {
+            let same = doc! { "_id": &token.id, "hash": hex(&hash) };
+            let found = inner.find_token(deadline, same).await;
+            if found.map_err(|error| unsure(error, true))?.is_some() {
+                return Ok(true);
+            }
         }
         let name = doc! { "liveName": token.name.as_str() };
         match inner.find_token(deadline, name).await? {
@@ -218,9 +222,13 @@ impl AccessStore for MongoStore {
             return Ok(Some(revoked));
         }
         let with_name = doc! { "liveName": id_or_name, "revokedMicros": { "$exists": false } };
-        match inner.find_token(deadline, with_name).await? {
-            Some(found) => inner.revoke(deadline, &found.id, at).await,
-            None => Ok(None),
+        let Some(found) = inner.find_token(deadline, with_name).await? else {
+            return Ok(None);
+        };
+        match inner.revoke(deadline, &found.id, at).await? {
+            Some(revoked) => Ok(Some(revoked)),
+            // Somebody else was first.
+            None => inner.find_token(deadline, doc! { "_id": &found.id }).await,
         }
     }
 }

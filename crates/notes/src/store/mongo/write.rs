@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard, TryAcquireError};
 use tokio::time::{Instant, timeout_at};
 
 use super::document::{self, signed};
-use super::fault::Fault;
+use super::fault::{Fault, unsure};
 use super::{Inner, TRIES};
 use crate::error::{Error, Result, StoreError};
 use crate::note::{Note, NoteId, NotePatch, Owner};
@@ -106,7 +106,10 @@ pub(super) async fn insert(inner: &Arc<Inner>, note: Note) -> Result<Note> {
             Ok(_) => {}
             Err((fault, earlier)) if fault.duplicate => {
                 let ours = doc! { "_id": name };
-                let is_ours = earlier && inner.find_one(deadline, ours).await?.is_some();
+                let is_ours = earlier && {
+                    let found = inner.find_one(deadline, ours).await;
+                    found.map_err(|error| unsure(error, true))?.is_some()
+                };
                 if !is_ours {
                     return Err(Error::Exists { id: note.id });
                 }
@@ -148,15 +151,15 @@ pub(super) async fn update(
         let found = match sent {
             Ok((Some(changed), _)) => changed,
             Ok((None, earlier)) => {
-                let current = inner.current(deadline, &of, &which).await?;
-                match current {
+                let current = inner.current(deadline, &of, &which).await;
+                match current.map_err(|error| unsure(error, earlier))? {
                     Some(current) if earlier && is_named(&current, name) => current,
                     current => return Err(missed(current, &which, expected, earlier)),
                 }
             }
             Err((fault, _)) => return Err(fault.of_write().into()),
         };
-        let note = document::note(&found)?;
+        let note = document::note(&found).map_err(|error| unsure(error, true))?;
         Ok(Written {
             change: change(&note, ChangeKind::Updated),
             answer: note,
@@ -182,7 +185,7 @@ pub(super) async fn delete(
             })
             .await;
         let note = match sent {
-            Ok((Some(gone), _)) => document::note(&gone)?,
+            Ok((Some(gone), _)) => document::note(&gone).map_err(|error| unsure(error, true))?,
             Ok((None, earlier)) => {
                 let current = inner.current(deadline, &of, &which).await?;
                 return Err(missed(current, &which, expected, earlier));

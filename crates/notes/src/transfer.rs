@@ -5,6 +5,7 @@
 //! that was interrupted is begun again and goes on. At the end both sides are read once more and
 //! compared by a checksum.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -12,8 +13,8 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::access::{AccessHash, AccessToken};
-use crate::error::{Error, StoreError};
-use crate::note::Note;
+use crate::error::StoreError;
+use crate::note::{Note, NoteId, Owner};
 use crate::store::Store;
 use crate::tag::Tag;
 use crate::text::hex;
@@ -66,7 +67,10 @@ pub trait Transfer: Send + Sync {
         limit: u32,
     ) -> Result<Batch<Note>, StoreError>;
 
-    /// The same of tokens, whether they still hold or not.
+    /// Those of the notes so named that there are, in any order.
+    async fn find_notes(&self, names: Vec<(Owner, NoteId)>) -> Result<Vec<Note>, StoreError>;
+
+    /// The first tokens after `after` in the same way, whether they still hold or not.
     async fn export_tokens(
         &self,
         after: Option<&Mark>,
@@ -422,17 +426,13 @@ async fn check_target(
 }
 
 async fn foreign_note(from: &dyn Store, notes: &[Note]) -> Result<Option<String>, StoreError> {
-    for note in notes {
-        match from.get(&note.owner, &note.id).await {
-            Ok(same) if same == *note => {}
-            Err(Error::Store(error)) => return Err(error),
-            _ => {
-                let (id, owner) = (&note.id, note.owner.as_str());
-                return Ok(Some(format!("the note {id} of {owner:?}")));
-            }
-        }
-    }
-    Ok(None)
+    let name = |note: &Note| (note.owner.clone(), note.id.clone());
+    let found = from.find_notes(notes.iter().map(name).collect()).await?;
+    let found: HashMap<_, _> = found.iter().map(|found| (name(found), found)).collect();
+    let foreign = notes
+        .iter()
+        .find(|note| found.get(&name(note)) != Some(note));
+    Ok(foreign.map(|note| format!("the note {} of {:?}", note.id, note.owner.as_str())))
 }
 
 async fn foreign_token(

@@ -100,6 +100,7 @@ macro_rules! stores {
                 access::the_last_use_only_moves_on,
                 access::a_closed_store_knows_no_token,
                 moving::an_export_is_complete_in_batches_of_any_size,
+                moving::notes_are_found_by_their_names,
                 moving::what_is_imported_is_as_if_it_had_been_written_here,
                 moving::what_is_there_already_is_left_alone,
                 moving::everything_moves_out_and_in_again,

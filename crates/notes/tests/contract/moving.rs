@@ -130,6 +130,21 @@ pub(crate) async fn an_export_is_complete_in_batches_of_any_size(stage: &Stage) 
     assert_eq!(sorted(seen), notes);
 }
 
+pub(crate) async fn notes_are_found_by_their_names(stage: &Stage) {
+    let store = stage.store.as_ref();
+    let notes = fill(stage).await;
+    let name = |note: &Note| (note.owner.clone(), note.id.clone());
+    assert!(store.find_notes(Vec::new()).await.unwrap().is_empty());
+    let mut names: Vec<_> = notes.iter().map(name).collect();
+    // Those of somebody else, or of nobody, are not among them.
+    names.push((notes[1].owner.clone(), notes[0].id.clone()));
+    names.push((Owner::parse("nobody").unwrap(), notes[0].id.clone()));
+    let found = store.find_notes(names).await.unwrap();
+    assert_eq!(sorted(found), sorted(notes.clone()));
+    let found = store.find_notes(vec![name(&notes[2])]).await.unwrap();
+    assert_eq!(found, [notes[2].clone()]);
+}
+
 pub(crate) async fn what_is_imported_is_as_if_it_had_been_written_here(stage: &Stage) {
     let from = Stage::of(elsewhere().await);
     let notes = fill(&from).await;

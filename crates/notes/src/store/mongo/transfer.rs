@@ -1,5 +1,6 @@
 //! Everything in the database, in the order of owners and ids, and back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,10 +11,10 @@ use mongodb::Collection;
 use mongodb::error::{ErrorKind, InsertManyError};
 use tokio::time::Instant;
 
-use super::fault::Fault;
+use super::fault::{Fault, is_duplicate};
 use super::{Inner, MongoStore, document, schema, tokens};
 use crate::error::StoreError;
-use crate::note::Note;
+use crate::note::{Note, NoteId, Owner};
 use crate::transfer::{BATCH_BYTES_MAX, Batch, Counts, KeptToken, Mark, Transfer};
 
 /// The time a batch has, which is more than an operation of a caller.
@@ -22,9 +23,6 @@ const STEP: Duration = Duration::from_secs(30);
 /// The time counting has.
 const COUNTING: Duration = Duration::from_mins(5);
 
-/// What a write says of a document whose key is there.
-const DUPLICATE_KEY: i32 = 11000;
-
 #[async_trait]
 impl Transfer for MongoStore {
     async fn counts(&self) -> Result<Counts, StoreError> {
@@ -32,7 +30,10 @@ impl Transfer for MongoStore {
         inner.begin()?;
         let deadline = Instant::now() + COUNTING;
         let count = async |collection: &Collection<RawDocumentBuf>, filter: Document| {
-            let ask = || async { collection.count_documents(filter.clone()).await };
+            let ask = || async {
+                let count = collection.count_documents(filter.clone());
+                count.max_time(Inner::left(deadline)).await
+            };
             inner.read(deadline, ask).await
         };
         let text = |name: &str| (name.to_owned(), doc! { "$type": "string" }.into());
@@ -89,10 +90,39 @@ impl Transfer for MongoStore {
         let found = inner.read(deadline, read).await?;
         let items = found.iter().map(|found| document::note(found));
         let items = items.collect::<Result<Vec<_>, _>>()?;
-        let next = items
-            .last()
-            .map(|note| Mark(format!("{}\n{}", note.owner.as_str(), note.id)));
+        let next = items.last().map(mark);
         Ok(Batch { items, next })
+    }
+
+    async fn find_notes(&self, names: Vec<(Owner, NoteId)>) -> Result<Vec<Note>, StoreError> {
+        let inner = &self.inner;
+        inner.begin()?;
+        let mut of_owners: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (owner, id) in &names {
+            of_owners
+                .entry(owner.as_str())
+                .or_default()
+                .push(id.as_str());
+        }
+        let any: Vec<Document> = of_owners
+            .into_iter()
+            .map(|(owner, ids)| doc! { "owner": owner, "noteId": { "$in": ids } })
+            .collect();
+        if any.is_empty() {
+            return Ok(Vec::new());
+        }
+        let filter = doc! { "$or": any };
+        let deadline = Instant::now() + STEP;
+        let read = || async {
+            let find = inner
+                .notes
+                .find(filter.clone())
+                .projection(document::note_fields())
+                .max_time(Inner::left(deadline));
+            find.await?.try_collect::<Vec<_>>().await
+        };
+        let found = inner.read(deadline, read).await?;
+        found.iter().map(|found| document::note(found)).collect()
     }
 
     async fn export_tokens(
@@ -153,10 +183,20 @@ impl Transfer for MongoStore {
     }
 }
 
+/// After this note. The length of the owner tells where the id begins, whatever they hold.
+fn mark(note: &Note) -> Mark {
+    let owner = note.owner.as_str();
+    Mark(format!("{} {owner}{}", owner.len(), note.id))
+}
+
 /// What comes after the note of a mark; the first half says where in the index to begin.
 fn after_note(Mark(mark): &Mark) -> Result<Document, StoreError> {
+    let parts = || {
+        let (length, names) = mark.split_once(' ')?;
+        names.split_at_checked(length.parse().ok()?)
+    };
     let unknown = || StoreError::Other("the mark is of another store".into());
-    let (owner, id) = mark.split_once('\n').ok_or_else(unknown)?;
+    let (owner, id) = parts().ok_or_else(unknown)?;
     Ok(doc! {
         "owner": { "$gte": owner },
         "$or": [{ "owner": { "$gt": owner } }, { "owner": owner, "noteId": { "$gt": id } }],
@@ -200,7 +240,7 @@ impl Inner {
 /// The numbers of the documents that were left out, if nothing else went wrong.
 fn left_out(failed: &InsertManyError) -> Option<Vec<usize>> {
     let errors = failed.write_errors.as_deref().unwrap_or_default();
-    let is_all = failed.write_concern_error.is_none()
-        && errors.iter().all(|error| error.code == DUPLICATE_KEY);
+    let is_all =
+        failed.write_concern_error.is_none() && errors.iter().all(|error| is_duplicate(error.code));
     is_all.then(|| errors.iter().map(|error| error.index).collect())
 }

@@ -7,7 +7,7 @@ use super::schema::store_error;
 use super::{SqliteStore, read, tokens, write};
 use crate::access::AccessHash;
 use crate::error::{Error, StoreError};
-use crate::note::Note;
+use crate::note::{Note, NoteId, Owner};
 use crate::transfer::{BATCH_BYTES_MAX, Batch, Counts, KeptToken, Mark, Transfer};
 
 #[async_trait]
@@ -34,6 +34,16 @@ impl Transfer for SqliteStore {
         let after = seq(after)?;
         self.read(move |conn| export_notes(conn, after, limit).map_err(store_error))
             .await?
+    }
+
+    async fn find_notes(&self, names: Vec<(Owner, NoteId)>) -> Result<Vec<Note>, StoreError> {
+        let find = move |conn: &Connection| {
+            let found = names
+                .iter()
+                .map(|(owner, id)| Ok(read::note(conn, owner, id)?.map(|(_, note)| note)));
+            found.filter_map(Result::transpose).collect()
+        };
+        self.read(find).await?
     }
 
     async fn export_tokens(

@@ -2,6 +2,7 @@
 
 mod audit;
 mod config;
+mod deed;
 mod healthcheck;
 mod migrate;
 mod serve;

@@ -18,8 +18,11 @@ use notes::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::bar::Bar;
-use super::{Failure, complain, print, runtime};
-use crate::{app::causes, config::StoreUrl};
+use super::{Failure, complain, deed::Deed, print, runtime};
+use crate::{
+    app::causes,
+    config::{Config, StoreUrl},
+};
 
 /// What to move, and where to.
 #[derive(Debug, clap::Args)]
@@ -35,9 +38,13 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let config = Config::from_env()?.config;
     let from = Place::new("--from", &args.from)?;
     let to = Place::new("--to", &args.to)?;
-    runtime()?.block_on(migrate(&from, &to))
+    let mut deed = Deed::begin(&config, "migrate")?;
+    let done = runtime()?.block_on(migrate(&from, &to, &mut deed));
+    deed.end();
+    done
 }
 
 /// A store and the argument that names it.
@@ -88,7 +95,7 @@ impl Place {
     }
 }
 
-async fn migrate(from: &Place, to: &Place) -> Result<(), Failure> {
+async fn migrate(from: &Place, to: &Place, deed: &mut Deed) -> Result<(), Failure> {
     if !notes::exists(from.address()) {
         return Err(from.failed("there is no such file"));
     }
@@ -104,6 +111,9 @@ async fn migrate(from: &Place, to: &Place) -> Result<(), Failure> {
         from.store, to.store
     ));
     let moved = moved(source.as_ref(), target.as_ref()).await;
+    if moved.is_ok() {
+        deed.done(None);
+    }
     let closed = to.close(target.as_ref()).await;
     from.close(source.as_ref()).await?;
     let tally = moved?;
@@ -128,18 +138,24 @@ async fn moved(source: &dyn Store, target: &dyn Store) -> Result<Tally, Failure>
     })
 }
 
-/// Becomes true at the first signal that asks to stop.
+/// Becomes true at the first signal that asks to stop; the second ends the process where it is, which
+/// loses nothing.
 fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
     let stopped = Arc::new(AtomicBool::new(false));
     let asked = stopped.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+        for _ in 0..2 {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if asked.swap(true, Ordering::Relaxed) {
+                complain("stopped at once; the same command goes on from here");
+                std::process::exit(1);
+            }
         }
-        asked.store(true, Ordering::Relaxed);
     });
     Ok(stopped)
 }

@@ -12,16 +12,14 @@ use mcp_serve::{
     },
     events::redis::tell,
     signals::Signal,
-    telemetry::Output,
 };
 use notes::{AccessToken, Owner, Store, Timestamp, TokenName};
 use serde_json::{Value, json};
 
 use self::expiry::Expiry;
-use super::{Failure, complain, open_audit, print, runtime};
+use super::{Failure, complain, deed::Deed, print, runtime};
 use crate::{
     app::{SCOPES, connect_redis, open_store},
-    audit::{Audit, Entry, Face, Outcome},
     config::{AuthMode, Config},
 };
 
@@ -136,47 +134,6 @@ async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     open_store(config).await.map_err(Failure::failed)
 }
 
-/// A change on its way into the audit log.
-struct Deed {
-    audit: Audit,
-    action: &'static str,
-    is_told: bool,
-}
-
-impl Deed {
-    fn begin(config: &Config, action: &'static str) -> Result<Self, Failure> {
-        // Standard output carries the token.
-        let audit = open_audit(config, Output::Stderr, false)?;
-        Ok(Self {
-            audit,
-            action,
-            is_told: false,
-        })
-    }
-
-    /// The database has changed, whatever becomes of the command.
-    fn done(&mut self, token: &str) {
-        self.is_told = true;
-        self.audit.record(&Entry {
-            token: Some(token.to_owned()),
-            outcome: Outcome::Ok,
-            reason: "",
-            ..Entry::new(Face::Cli, self.action)
-        });
-    }
-
-    fn end(self) {
-        if !self.is_told {
-            self.audit.record(&Entry {
-                outcome: Outcome::Failed,
-                reason: "other",
-                ..Entry::new(Face::Cli, self.action)
-            });
-        }
-        self.audit.close();
-    }
-}
-
 async fn create(args: &Create, config: &Config, deed: &mut Deed) -> Result<(), Failure> {
     let store = open(config).await?;
     let token = new_token()?;
@@ -186,7 +143,7 @@ async fn create(args: &Create, config: &Config, deed: &mut Deed) -> Result<(), F
         .await
         .map_err(Failure::failed)?;
     if added {
-        deed.done(&record.id);
+        deed.done(Some(&record.id));
     }
     store.close().await.map_err(Failure::failed)?;
     if !added {
@@ -287,7 +244,7 @@ async fn revoke(token: &str, config: &Config, deed: &mut Deed) -> Result<(), Fai
     let revoked = store.revoke_token(token, now).await;
     let revoked = revoked.map_err(Failure::failed)?;
     if let Some(record) = &revoked {
-        deed.done(&record.id);
+        deed.done(Some(&record.id));
     }
     store.close().await.map_err(Failure::failed)?;
     match revoked {

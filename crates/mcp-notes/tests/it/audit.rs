@@ -261,6 +261,28 @@ async fn making_and_revoking_a_token_leave_a_line_without_the_token() {
 }
 
 #[tokio::test]
+async fn a_move_of_everything_leaves_a_line() {
+    let folder = tempdir().unwrap();
+    let store = [("NOTES_STORE", "sqlite:a.db")];
+    let words = ["token", "create", "--name", "laptop", "--owner", "ann"];
+    let made = run(folder.path(), &words, &store).await;
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    for (from, code) in [("sqlite:a.db", 0), ("sqlite:none.db", 1)] {
+        let words = ["migrate", "--from", from, "--to", "sqlite:b.db"];
+        let moved = run(folder.path(), &words, &[]).await;
+        assert_eq!(moved.status.code(), Some(code), "{}", stderr(&moved));
+    }
+    let found = lines(&folder.path().join("data/audit.jsonl"));
+    let briefs: Vec<_> = found.iter().map(brief).collect();
+    let expected = [
+        "cli token.create ok",
+        "cli migrate ok",
+        "cli migrate failed other",
+    ];
+    assert_eq!(briefs, expected);
+}
+
+#[tokio::test]
 async fn who_may_come_in_is_written_down_without_any_setting_and_whatever_is_printed() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("data/audit.jsonl");

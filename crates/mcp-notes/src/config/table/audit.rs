@@ -10,7 +10,7 @@ pub(super) const AUDIT: &[Setting] = &[
         kind: "off, stdout or path",
         about: "Where it is written down who did what to which note, one JSON object per line.",
         default_words: Some(
-            "data/audit.jsonl; with AUTH_MODE=none off but for token create and revoke",
+            "data/audit.jsonl; with AUTH_MODE=none off but for commands that change the database",
         ),
         set: |c, v| put(&mut c.audit_log, value::audit_log(v).map(Some)),
         show: |c| match c.audit_log() {

@@ -11,6 +11,7 @@
 
 mod certificates;
 mod mcp;
+mod nginx;
 mod raw;
 mod redis;
 
@@ -25,6 +26,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 pub use self::{
     certificates::{Authority, Issued, install, trusting},
     mcp::{Legacy, Modern, RpcAnswer, post},
+    nginx::NginxServer,
     raw::{Next, RawClient, RawHead, RawResponse, SseEvent, SseReader},
     redis::{RedisCluster, RedisSentinel, RedisServer},
 };

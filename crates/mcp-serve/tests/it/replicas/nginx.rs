@@ -1,67 +1,31 @@
-//! A real nginx that gives each request to the next server, in a folder of its own, gone when it is
-//! dropped.
+//! A real nginx that gives each request to the next server.
 
-use std::{
-    fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use mcp_serve::test_util::{TestServer, tool};
-use tempfile::{TempDir, tempdir};
-use tokio::{
-    net::TcpStream,
-    process::{Child, Command},
-    time::sleep,
-};
+use mcp_serve::test_util::{NginxServer, TestServer};
+use tempfile::tempdir;
 
-use super::stage::{SOON, Stage};
+use super::stage::Stage;
 
 /// nginx before the servers of a stage.
 pub(super) struct Nginx {
-    child: Child,
-    folder: TempDir,
+    server: NginxServer,
     pub(super) address: SocketAddr,
 }
 
 impl Nginx {
     pub(super) async fn before(stage: &Stage) -> Self {
-        let folder = tempdir().unwrap();
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        fs::write(folder.path().join("nginx.conf"), site(address, stage)).unwrap();
-        let child = Command::new(tool("nginx"))
-            .args(["-c", "nginx.conf", "-e", "error.log", "-p"])
-            .arg(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut nginx = Self {
-            child,
-            folder,
-            address,
-        };
-        let end = Instant::now() + SOON;
-        while TcpStream::connect(address).await.is_err() {
-            let ended = nginx.child.try_wait().unwrap();
-            let said = fs::read_to_string(nginx.folder.path().join("error.log"));
-            assert!(
-                ended.is_none() && Instant::now() < end,
-                "{ended:?} {said:?}"
-            );
-            sleep(Duration::from_millis(20)).await;
-        }
-        nginx
+        let (folder, site) = (tempdir().unwrap(), site(address, stage));
+        let server = NginxServer::start(folder, &site, &[], &[address]).await;
+        Self { server, address }
     }
 
     /// How many requests each server was given, in the order of the servers.
     pub(super) fn requests(&self, stage: &Stage) -> Vec<usize> {
-        let log = fs::read_to_string(self.folder.path().join("access.log")).unwrap();
+        let log = self.server.read("access.log");
         let of = |server: usize| {
             let address = stage.at(server).to_string();
             log.lines().filter(|line| *line == address).count()
@@ -74,15 +38,14 @@ impl Nginx {
 fn site(address: SocketAddr, stage: &Stage) -> String {
     let server = |it: &TestServer| format!("server {} max_fails=0;", it.addr());
     let servers: Vec<_> = stage.servers.iter().map(server).collect();
-    let servers = servers.join(" ");
+    let (servers, folders) = (servers.join(" "), NginxServer::FOLDERS);
     format!(
-        "daemon off; master_process off; pid pid; error_log error.log;
+        "master_process off; pid pid; error_log error.log;
         events {{}}
         http {{
             log_format upstream $upstream_addr;
             access_log access.log upstream;
-            client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
-            uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+            {folders}
             upstream replicas {{ {servers} keepalive 16; }}
             server {{
                 listen {address};

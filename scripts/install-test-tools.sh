@@ -3,8 +3,8 @@
 # conformance suite and the Node.js it wants, the official MCP clients, schemathesis, and FerretDB where there is no
 # MongoDB. Versions are pinned in crates/mcp-notes/tests/clients and crates/notes/tests/engine; what is there already
 # and current is left alone, and what the system lacks for it is installed with apt-get (packages.sh), nginx and
-# Redis among it. Afterwards .tools/bin has node, conformance, python, schemathesis, nginx, redis-server, redis-cli
-# and ferretdb-engine.
+# Redis among it. Afterwards .tools/bin has node, conformance, python, schemathesis, nginx, libnss_wrapper.so,
+# redis-server, redis-cli and ferretdb-engine.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -96,6 +96,22 @@ install_nginx() {
     ln -sfn "$(find_nginx)" "$tools/bin/nginx"
 }
 
+# With it a name has the addresses that a test wants, and /etc/hosts is left alone.
+find_wrapper() {
+    for library in /usr/lib/*/libnss_wrapper.so /usr/lib64/libnss_wrapper.so /usr/lib/libnss_wrapper.so; do
+        if [ -e "$library" ]; then
+            printf '%s\n' "$library"
+            return
+        fi
+    done
+    return 1
+}
+
+install_wrapper() {
+    need libnss-wrapper find_wrapper
+    ln -sfn "$(find_wrapper)" "$tools/bin/libnss_wrapper.so"
+}
+
 # Go where its own archive puts it, which is not on the path of everybody.
 find_go() (
     PATH=$PATH:/usr/local/go/bin
@@ -157,6 +173,7 @@ install_npm
 install_python
 # Stands in front of the server in a test.
 install_nginx
+install_wrapper
 # What tests of MongoDB talk to.
 install_engine
 # Holds what replicas share; a sentinel is the same program.

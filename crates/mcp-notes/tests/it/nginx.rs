@@ -1,27 +1,23 @@
-//! A real nginx with the site of `docs/proxies.md` or with `deploy/nginx/nginx.conf`, in a folder of
-//! its own, gone when it is dropped.
+//! A real nginx with the site of `docs/proxies.md` or with `deploy/nginx/nginx.conf`.
 
 use std::{
-    fs,
+    fs::{self, File},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
-    process::{self, Stdio},
+    process,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, SystemTime},
 };
 
-use mcp_serve::test_util::{Authority, Issued, RawClient, install, tool, trusting};
+use mcp_serve::test_util::{Authority, Issued, NginxServer, RawClient, install, tool, trusting};
+use serde_json::Value;
 use tempfile::{TempDir, tempdir};
-use tokio::{
-    net::{TcpSocket, TcpStream},
-    process::{Child, Command},
-    time::sleep,
-};
+use tokio::net::TcpSocket;
 
-use crate::process::{PATIENCE, text};
+use crate::{process::text, proxies::borrowed};
 
 /// The name of the site.
 pub(crate) const NAME: &str = "notes.example.com";
@@ -32,9 +28,9 @@ pub(crate) const BALANCER: [u8; 4] = [127, 0, 0, 9];
 
 /// nginx on three ports of an address of its own.
 pub(crate) struct Nginx {
-    /// A shell that ends nginx when its input ends, in whatever way this process does.
-    keeper: Child,
-    folder: TempDir,
+    server: NginxServer,
+    /// What it was started with, or told to read since.
+    configuration: String,
     root: Authority,
     /// Where the site is.
     pub(crate) https: SocketAddr,
@@ -42,6 +38,16 @@ pub(crate) struct Nginx {
     pub(crate) clear: SocketAddr,
     /// What sends everybody to HTTPS.
     pub(crate) redirect: SocketAddr,
+}
+
+/// What stands behind nginx.
+pub(crate) enum Behind<'a> {
+    /// Replicas at these places.
+    Places(&'a [SocketAddr]),
+    /// Replicas at this port of all addresses that their name has, which are these.
+    Name(u16, &'a [Ipv4Addr]),
+    /// What the changes of the file say.
+    Itself,
 }
 
 /// Places and certificate of an nginx that is not written down yet.
@@ -68,44 +74,19 @@ impl Plan {
         }
     }
 
-    /// Starts nginx with this configuration.
-    async fn start(self, configuration: &str) -> Nginx {
-        fs::write(self.folder.path().join("nginx.conf"), configuration).unwrap();
-        let keeper = Command::new("/bin/sh")
-            .args(["-c", "\"$@\" & cat; kill -s TERM $!; wait", "sh"])
-            .arg(tool("nginx"))
-            .args(arguments(self.folder.path()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+    /// Starts nginx with this configuration and these variables in its environment.
+    async fn start(self, configuration: String, vars: &[(&str, &str)]) -> Nginx {
+        let server = NginxServer::start(self.folder, &configuration, vars, &self.ports).await;
         let [https, clear, redirect] = self.ports;
-        let mut nginx = Nginx {
-            keeper,
-            folder: self.folder,
+        Nginx {
+            server,
+            configuration,
             root: self.root,
             https,
             clear,
             redirect,
-        };
-        nginx.wait().await;
-        nginx
+        }
     }
-}
-
-/// How nginx finds the configuration in `folder`, and stays the process that was started.
-fn arguments(folder: &Path) -> [&str; 8] {
-    [
-        "-p",
-        text(folder),
-        "-c",
-        "nginx.conf",
-        "-e",
-        "error.log",
-        "-g",
-        "daemon off;",
-    ]
 }
 
 /// A certificate for the site.
@@ -157,51 +138,53 @@ impl Nginx {
         for (old, new) in &local {
             replace(&mut site, old, new);
         }
-        plan.start(&whole(address, &site)).await
+        plan.start(whole(address, &site), &[]).await
     }
 
     /// Starts nginx before `replicas` with the file that is shipped, in which only names and ports are
     /// others, and `changes` of it as in [`Nginx::start`].
     pub(crate) async fn shipped(replicas: &[SocketAddr], changes: &[(&str, &str)]) -> Self {
-        let plan = Plan::new(Self::address());
-        let configuration = shipped(&plan, replicas, changes);
-        plan.start(&configuration).await
+        Self::before(Behind::Places(replicas), changes).await
     }
 
-    /// What nginx says of the shipped file.
-    pub(crate) async fn verdict(replicas: &[SocketAddr]) -> String {
+    /// The same before whatever stands behind it.
+    pub(crate) async fn before(behind: Behind<'_>, changes: &[(&str, &str)]) -> Self {
         let plan = Plan::new(Self::address());
-        let folder = plan.folder.path();
-        let configuration = shipped(&plan, replicas, &[]);
-        fs::write(folder.join("nginx.conf"), configuration).unwrap();
-        let mut command = Command::new(tool("nginx"));
-        let asked = command.arg("-t").args(arguments(folder)).output().await;
-        let said = String::from_utf8(asked.unwrap().stderr).unwrap();
-        said.replace(text(folder), "")
+        let configuration = shipped(&plan, &behind, changes);
+        let names = names(&plan.folder, &behind);
+        plan.start(configuration, &borrowed(&names)).await
+    }
+
+    /// What nginx says of the shipped file with `changes`.
+    pub(crate) fn verdict(behind: &Behind<'_>, changes: &[(&str, &str)]) -> String {
+        let plan = Plan::new(Self::address());
+        let configuration = shipped(&plan, behind, changes);
+        let names = names(&plan.folder, behind);
+        NginxServer::verdict(plan.folder.path(), &configuration, &borrowed(&names))
     }
 
     /// Replaces the certificate by one of another root, and lets nginx read everything again.
-    pub(crate) async fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         self.root = Authority::root("renewed");
-        install(self.folder.path(), &issued(&self.root));
-        self.reload().await;
+        let files = install(self.server.folder(), &issued(&self.root));
+        // A newer nginx takes it for what it has when it is of the same second.
+        make_another(&files.chain);
+        make_another(&files.key);
+        self.server.reload(&self.configuration);
     }
 
     /// Puts other replicas behind nginx.
-    pub(crate) async fn point_to(&self, replicas: &[SocketAddr]) {
-        let path = self.folder.path().join("nginx.conf");
-        let configuration = fs::read_to_string(&path).unwrap();
-        let (before, rest) = configuration.split_once(BEGIN).unwrap();
+    pub(crate) fn point_to(&mut self, replicas: &[SocketAddr]) {
+        let (before, rest) = self.configuration.split_once(BEGIN).unwrap();
         let (_, after) = rest.split_once(END).unwrap();
-        fs::write(&path, format!("{before}{}{after}", servers(replicas))).unwrap();
-        self.reload().await;
+        self.configuration = format!("{before}{}{after}", servers(replicas));
+        self.server.reload(&self.configuration);
     }
 
-    async fn reload(&self) {
-        let pid = fs::read_to_string(self.folder.path().join("nginx.pid")).unwrap();
-        let mut command = Command::new("/bin/sh");
-        let asked = command.args(["-c", "kill -s HUP $0", pid.trim()]);
-        assert!(asked.status().await.unwrap().success());
+    /// Gives the name of the replicas other addresses, and lets nginx look again.
+    pub(crate) fn rename(&mut self, addresses: &[Ipv4Addr]) {
+        write_names(self.server.folder(), addresses);
+        self.server.reload(&self.configuration);
     }
 
     /// The certificate of whoever vouches for the site.
@@ -209,22 +192,16 @@ impl Nginx {
         &self.root.pem
     }
 
-    /// Waits until nginx listens.
-    async fn wait(&mut self) {
-        let end = Instant::now() + PATIENCE;
-        for address in [self.https, self.clear, self.redirect] {
-            while TcpStream::connect(address).await.is_err() {
-                let errors = self.errors();
-                let is_over = Instant::now() > end || errors.contains("[emerg]");
-                assert!(!is_over, "{:?} {errors}", self.keeper.try_wait());
-                sleep(Duration::from_millis(20)).await;
-            }
-        }
-    }
-
     /// What nginx had to complain of.
     pub(crate) fn errors(&self) -> String {
-        fs::read_to_string(self.folder.path().join("error.log")).unwrap_or_default()
+        self.server.errors()
+    }
+
+    /// The lines of its access log.
+    pub(crate) fn accesses(&self) -> Vec<Value> {
+        let log = self.server.read("access.log");
+        let line = |it: &str| serde_json::from_str(it).expect(it);
+        log.lines().map(line).collect()
     }
 
     /// A connection from `source` in the clear.
@@ -270,7 +247,9 @@ fn replace(site: &mut String, old: &str, new: &str) {
     *site = site.replace(old, new);
 }
 
-/// Begin and end of the replicas in the shipped file.
+/// The replicas in the shipped file.
+pub(crate) const REPLICAS: &str = "server mcp-notes:3000 max_fails=3 fail_timeout=2s;";
+/// Begin and end of what stands there instead.
 const BEGIN: &str = "# the replicas:";
 const END: &str = "# are all of them";
 
@@ -282,23 +261,28 @@ fn servers(replicas: &[SocketAddr]) -> String {
 }
 
 /// The file that is shipped, with other names and ports.
-fn shipped(plan: &Plan, replicas: &[SocketAddr], changes: &[(&str, &str)]) -> String {
+fn shipped(plan: &Plan, behind: &Behind<'_>, changes: &[(&str, &str)]) -> String {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/nginx/nginx.conf");
     let mut file = fs::read_to_string(file).unwrap();
     for (old, new) in changes {
         replace(&mut file, old, new);
     }
     let [https, clear, redirect] = plan.ports;
-    let (with, on) = if has_http2_on() {
+    match behind {
+        Behind::Places(places) => replace(&mut file, REPLICAS, &servers(places)),
+        Behind::Name(port, _) => {
+            let ported = REPLICAS.replace("3000", &port.to_string());
+            replace(&mut file, REPLICAS, &ported);
+        }
+        Behind::Itself => {}
+    }
+    // A newer nginx wants the lines of the file that are marked so.
+    let (with, on) = if NginxServer::version() >= vec![1, 25, 1] {
         ("", "http2 on;")
     } else {
         (" http2", "")
     };
     let local = [
-        (
-            "server mcp-notes:3000 max_fails=3 fail_timeout=2s;",
-            servers(replicas),
-        ),
         (
             "listen 80 default_server;",
             format!("listen {redirect} default_server; listen {clear} default_server;"),
@@ -317,7 +301,7 @@ fn shipped(plan: &Plan, replicas: &[SocketAddr], changes: &[(&str, &str)]) -> St
         ("/run/nginx.pid", "nginx.pid".into()),
         ("/var/log/nginx/error.log", "error.log".into()),
         ("/var/log/nginx/access.log", "access.log".into()),
-        ("http {", format!("http {{ {FOLDERS}")),
+        ("http {", format!("http {{ {}", NginxServer::FOLDERS)),
     ];
     for (old, new) in &local {
         replace(&mut file, old, new);
@@ -325,32 +309,46 @@ fn shipped(plan: &Plan, replicas: &[SocketAddr], changes: &[(&str, &str)]) -> St
     file
 }
 
-/// Whether this is a newer nginx, which wants the lines of the shipped file that are marked so.
-fn has_http2_on() -> bool {
-    let said = process::Command::new(tool("nginx")).arg("-v").output();
-    let said = String::from_utf8(said.unwrap().stderr).unwrap();
-    let (_, version) = said.trim().rsplit_once('/').unwrap();
-    let parts = version.split(['.', ' ']).map_while(|it| it.parse().ok());
-    let parts: Vec<u32> = parts.collect();
-    parts >= vec![1, 25, 1]
+/// Variables with which nginx finds the name of the replicas, as if it stood in `/etc/hosts`.
+fn names(folder: &TempDir, behind: &Behind<'_>) -> Vec<(&'static str, String)> {
+    let Behind::Name(_, addresses) = behind else {
+        return Vec::new();
+    };
+    let hosts = write_names(folder.path(), addresses);
+    let wrapper = text(&tool("libnss_wrapper.so")).to_owned();
+    vec![("LD_PRELOAD", wrapper), ("NSS_WRAPPER_HOSTS", hosts)]
 }
 
-/// Where nginx would put what does not fit into memory. Paths are below its folder.
-const FOLDERS: &str = "client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; \
-                       uwsgi_temp_path uwsgi; scgi_temp_path scgi;";
+/// Writes down which addresses the name of the replicas has; the file with them.
+fn write_names(folder: &Path, addresses: &[Ipv4Addr]) -> String {
+    let path = folder.join("hosts");
+    let lines = addresses.iter().map(|it| format!("{it} mcp-notes\n"));
+    fs::write(&path, lines.collect::<String>()).unwrap();
+    // It is read again when it is of another second.
+    make_another(&path);
+    text(&path).to_owned()
+}
+
+/// Gives a file a time that no file has had.
+fn make_another(path: &Path) {
+    static AGE: AtomicU64 = AtomicU64::new(0);
+    let age = Duration::from_secs(AGE.fetch_add(10, Ordering::Relaxed));
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + age).unwrap();
+}
 
 /// The configuration around the site.
 ///
 /// The server asks nginx not to buffer its streams; that is not heard here, for the site to be what
 /// is tried.
 fn whole(address: Ipv4Addr, site: &str) -> String {
-    let balancer = Ipv4Addr::from(BALANCER);
+    let (balancer, folders) = (Ipv4Addr::from(BALANCER), NginxServer::FOLDERS);
     format!(
         "master_process off; pid nginx.pid; error_log error.log;
         events {{}}
         http {{
             access_log off;
-            {FOLDERS}
+            {folders}
             proxy_bind {address};
             proxy_ignore_headers X-Accel-Buffering;
             set_real_ip_from {balancer};

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "mongodb")]
 mod changes;
+mod edge;
 #[cfg(feature = "mongodb")]
 mod failures;
 mod fake;
@@ -10,6 +11,7 @@ mod front;
 mod limits;
 #[cfg(feature = "mongodb")]
 mod load;
+mod names;
 #[cfg(feature = "mongodb")]
 mod sessions;
 

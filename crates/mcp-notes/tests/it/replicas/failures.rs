@@ -177,15 +177,15 @@ async fn a_rolling_restart_fails_no_call() {
 async fn from_one_replica_to_three_and_back_fails_no_call() {
     let mut site = Site::start(&[]).await;
     let places: Vec<_> = (0..3).map(|number| site.place(number)).collect();
-    site.fleet.nginx.point_to(&places[..1]).await;
+    site.fleet.nginx.point_to(&places[..1]);
     let life = Life::begin(&site).await;
     life.load.pass(60).await;
-    site.fleet.nginx.point_to(&places).await;
+    site.fleet.nginx.point_to(&places);
     for replica in &site.fleet.replicas[1..] {
         replica.answers().await;
     }
     life.load.pass(60).await;
-    site.fleet.nginx.point_to(&places[..1]).await;
+    site.fleet.nginx.point_to(&places[..1]);
     for replica in &mut site.fleet.replicas[1..] {
         let (status, _) = replica.served.take().unwrap().stop().await;
         assert!(status.success());

@@ -139,9 +139,14 @@ impl Site {
     /// Three replicas with these settings.
     async fn start(vars: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start().await;
-        let database = tokio::task::spawn_blocking(Database::new).await.unwrap();
         let url = redis.url();
-        let own = [("REDIS_URL", url.as_str()), ("NOTES_STORE", database.url())];
+        Self::on(redis, &url, vars).await
+    }
+
+    /// The same on this Redis, which has this address for them.
+    async fn on(redis: RedisServer, url: &str, vars: &[(&str, &str)]) -> Self {
+        let database = tokio::task::spawn_blocking(Database::new).await.unwrap();
+        let own = [("REDIS_URL", url), ("NOTES_STORE", database.url())];
         let fleet = Fleet::start(3, &[&own, vars].concat(), &[]).await;
         Self {
             fleet,

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mcp_serve::test_util::{Legacy, Next, RpcAnswer};
+use mcp_serve::test_util::{Legacy, Next, RawClient, RedisServer, RpcAnswer};
 use serde_json::json;
 use tokio::{task::JoinSet, time::sleep};
 
@@ -179,9 +179,7 @@ async fn redis_knows_no_id_and_every_key_of_it_ends() {
     let site = Site::start(&[]).await;
     let opened = legacy(site.front()).await;
     let id = opened.session.unwrap();
-    let mut client = mcp_serve::test_util::RawClient::connect(site.front())
-        .await
-        .unwrap();
+    let mut client = RawClient::connect(site.front()).await.unwrap();
     let asked = client.request("GET", "/api/v1/notes", &[HOST], b"").await;
     assert_eq!(asked.unwrap().status, 200);
     let keys = site.redis.cli(&["--scan"]).await;
@@ -197,5 +195,35 @@ async fn redis_knows_no_id_and_every_key_of_it_ends() {
             assert!(!value.contains(&id), "{key} {value}");
         }
     }
+    site.fleet.stop().await;
+}
+
+#[tokio::test]
+async fn the_user_of_redis_in_the_document_may_do_all_that_is_done() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/replicas.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let user = page.lines().find(|it| it.starts_with("user mcp-notes "));
+    let redis = RedisServer::with(&[user.unwrap()]).await;
+    let url = format!("redis://mcp-notes:PASSWORD@{}", redis.addr());
+    let limit = ("RATE_LIMIT_ANONYMOUS", "1000");
+    let site = Site::on(redis, &url, &[limit]).await;
+    let mut session = legacy(site.place(0)).await;
+    let mut elsewhere = at(&session, site.place(1));
+    let mut stream = elsewhere.open_get().await.unwrap();
+    assert!(matches!(stream.next_event(PATIENCE).await, Next::Event(_)));
+    let made = json!({ "name": "create_note", "arguments": { "title": "t", "content": "c" } });
+    let made = session.call("tools/call", made).await.unwrap();
+    assert_eq!(made.result()["isError"], false);
+    let event = stream.next_event(PATIENCE).await.event().json();
+    assert_eq!(event["method"], "notifications/resources/list_changed");
+    for number in 0..3 {
+        let mut client = RawClient::connect(site.place(number)).await.unwrap();
+        let ready = client.get("/readyz").await.unwrap().json();
+        assert_eq!(ready["status"], "ok", "{ready}");
+    }
+    assert_eq!(session.delete().await.unwrap(), 204);
+    assert_eq!(status(&mut elsewhere).await, 404);
+    // Whatever Redis refused to somebody stands here.
+    assert_eq!(site.redis.cli(&["acl", "log"]).await, "");
     site.fleet.stop().await;
 }

@@ -237,7 +237,7 @@ async fn stays_silent(stream: &mut SseReader) {
 async fn a_silent_stream_is_kept_open_through_nginx() {
     let vars = [("KEEP_ALIVE_SECONDS", "1")];
     // Silence for so long ends a stream, unless the server says something.
-    let changes = [("proxy_read_timeout 60s;", "proxy_read_timeout 4s;")];
+    let changes = [("proxy_read_timeout 90s;", "proxy_read_timeout 4s;")];
     both_eras(Stage::new(&vars, &changes).await, true).await;
 }
 

@@ -148,7 +148,8 @@ async fn a_site_without_a_replica_says_so_in_the_forms_of_the_product() {
 async fn one_address_cannot_take_all_connections() {
     let good = Fake::start(Manner::Answers).await;
     let limit = ("limit_conn addresses 256;", "limit_conn addresses 1;");
-    let nginx = Nginx::shipped(&[good.address], &[limit]).await;
+    let patient = ("client_body_timeout 10s;", "client_body_timeout 60s;");
+    let nginx = Nginx::shipped(&[good.address], &[limit, patient]).await;
     let mut slow = nginx.https(CLIENT).await;
     let promised = [HOST, ("Content-Length", "10")];
     let sent = slow.send_request("POST", "/mcp", &promised, b"").await;

@@ -107,6 +107,7 @@ macro_rules! stores {
                 moving::a_move_that_was_interrupted_goes_on,
                 moving::a_target_with_anything_else_is_refused,
                 moving::a_source_that_changes_meanwhile_is_seen,
+                moving::a_target_that_changes_meanwhile_is_seen,
                 moving::a_closed_store_moves_nothing,
                 properties::any_text_that_is_accepted_comes_back,
                 properties::any_search_is_answered_as_the_rules_say,

@@ -380,6 +380,35 @@ fn an_export_ends_whatever_the_names_are() {
     });
 }
 
+#[test]
+fn a_search_that_does_not_see_every_match_does_not_tell_how_many_there_are() {
+    on_runtime(async {
+        let database = Database::new();
+        let store = open(&database).await.unwrap();
+        let notes = Notes::new(store.clone(), Limits::default());
+        let ann = caller("ann");
+        let first = notes.create(&ann, new_note("x a", "y", &[])).await.unwrap();
+        // A phrase is looked for in this many notes.
+        for part in 0..5 {
+            let copy = |number| {
+                let mut note = first.clone();
+                note.id = NoteId::parse(&format!("{part}-{number}")).unwrap();
+                note
+            };
+            store
+                .import_notes((0..400).map(copy).collect())
+                .await
+                .unwrap();
+        }
+        let phrase = SearchQuery::new("\"x a\"");
+        let found = notes.search(&ann.owner, &phrase).await.unwrap();
+        assert_eq!((found.items.len(), found.total), (20, None));
+        notes.delete(&ann, &first.id, None).await.unwrap();
+        let found = notes.search(&ann.owner, &phrase).await.unwrap();
+        assert_eq!((found.items.len(), found.total), (20, Some(2000)));
+    });
+}
+
 /// Where a change with a condition is one step, as it is in MongoDB, exactly one of those that name the
 /// same version wins, whichever server it reaches. `FerretDB` reads the document, compares, and writes it in
 /// a step of its own, so that two servers can both be told that they have won; even there the

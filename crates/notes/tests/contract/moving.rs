@@ -351,6 +351,27 @@ pub(crate) async fn a_source_that_changes_meanwhile_is_seen(stage: &Stage) {
     assert!(refused, "{moved:?}");
 }
 
+pub(crate) async fn a_target_that_changes_meanwhile_is_seen(stage: &Stage) {
+    let from = Stage::of(elsewhere().await);
+    fill(&from).await;
+    let (store, handle) = (stage.store.clone(), tokio::runtime::Handle::current());
+    let mut added = false;
+    let mut add = |progress: notes::transfer::Progress| {
+        if progress.phase == Phase::Copy && !added {
+            added = true;
+            let mut tokens = tokens();
+            tokens.truncate(1);
+            let (store, handle) = (store.clone(), handle.clone());
+            let write = async move { store.import_tokens(tokens).await };
+            tokio::task::block_in_place(|| handle.block_on(write)).unwrap();
+        }
+        true
+    };
+    let moved = transfer(from.store.as_ref(), stage.store.as_ref(), &mut add).await;
+    let refused = matches!(moved, Err(TransferError::Differs { .. }));
+    assert!(refused, "{moved:?}");
+}
+
 pub(crate) async fn a_closed_store_moves_nothing(stage: &Stage) {
     fill(stage).await;
     let store = stage.store.as_ref();

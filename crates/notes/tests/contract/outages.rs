@@ -318,6 +318,43 @@ fn token() -> AccessToken {
 }
 
 #[test]
+fn a_change_that_another_has_overtaken_is_said_to_be_unconfirmed() {
+    on_runtime(async {
+        let (engine, proxy, store) = behind_a_proxy().await;
+        let there = opened(&format!("{}outages", engine.url)).await;
+        let (ann, a) = (ann(), id("a"));
+        for overtakes in ["update", "delete"] {
+            store.insert(note("a")).await.unwrap();
+            proxy.lose_and_hold("findAndModify");
+            let before = proxy.lost();
+            let (ours, owner, name) = (store.clone(), ann.clone(), a.clone());
+            let update = tokio::spawn(async move {
+                let patch = patch("ours");
+                ours.update(&owner, &name, patch, Some(1), stamp()).await
+            });
+            let begun = Instant::now();
+            while proxy.lost() == before {
+                assert!(begun.elapsed() < BUSY, "no answer is lost");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            // It was done, and is sent once more after somebody else has seen it.
+            let done = if overtakes == "update" {
+                let theirs = there.update(&ann, &a, patch("theirs"), Some(2), stamp());
+                theirs.await.map(drop)
+            } else {
+                there.delete(&ann, &a, Some(2)).await.map(drop)
+            };
+            done.unwrap();
+            proxy.hold(false);
+            let unknown = update.await.unwrap().unwrap_err();
+            let is_told = matches!(unknown, Error::Store(StoreError::Unconfirmed(_)));
+            assert!(is_told, "{overtakes}: {unknown:?}");
+            let _ = there.delete(&ann, &a, None).await;
+        }
+    });
+}
+
+#[test]
 fn most_servers_are_to_confirm_every_write() {
     on_runtime(async {
         let (_engine, proxy, store) = behind_a_proxy().await;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Commands that write.
@@ -31,9 +32,12 @@ struct Shared {
     losing: Mutex<BTreeMap<&'static str, usize>>,
     /// Writes that were sent, with whether most servers were to confirm them.
     writes: Mutex<BTreeMap<&'static str, bool>>,
+    /// Whether what is sent must wait.
+    held: watch::Sender<bool>,
     open: AtomicUsize,
     most: AtomicUsize,
     lost: AtomicUsize,
+    holds_after_loss: AtomicBool,
 }
 
 impl Proxy {
@@ -69,6 +73,17 @@ impl Proxy {
         self.shared.losing.lock().unwrap().insert(command, times);
     }
 
+    /// Keeps everything that is sent from now on waiting, or lets it go on.
+    pub(crate) fn hold(&self, held: bool) {
+        self.shared.held.send_replace(held);
+    }
+
+    /// Loses the next answer to `command`, and holds what is sent after it.
+    pub(crate) fn lose_and_hold(&self, command: &'static str) {
+        self.shared.holds_after_loss.store(true, Ordering::SeqCst);
+        self.lose(command, 1);
+    }
+
     /// The kinds of write that were sent, and whether most servers were to confirm each of them.
     pub(crate) fn writes(&self) -> BTreeMap<&'static str, bool> {
         self.shared.writes.lock().unwrap().clone()
@@ -97,7 +112,9 @@ async fn pass(client: TcpStream, server: TcpStream, shared: &Shared) {
     let loses = AtomicBool::new(false);
     let there = async {
         let mut bytes = vec![0; 64 << 10];
+        let mut held = shared.held.subscribe();
         while let Ok(n @ 1..) = from_client.read(&mut bytes).await {
+            let _ = held.wait_for(|held| !held).await;
             if shared.takes(&bytes[..n]) {
                 loses.store(true, Ordering::SeqCst);
             }
@@ -110,6 +127,9 @@ async fn pass(client: TcpStream, server: TcpStream, shared: &Shared) {
         let mut bytes = vec![0; 64 << 10];
         while let Ok(n @ 1..) = from_server.read(&mut bytes).await {
             if loses.load(Ordering::SeqCst) {
+                if shared.holds_after_loss.swap(false, Ordering::SeqCst) {
+                    shared.held.send_replace(true);
+                }
                 shared.lost.fetch_add(1, Ordering::SeqCst);
                 return;
             }

@@ -67,6 +67,7 @@ macro_rules! stores {
                 apart::the_order_of_hits_tells_nothing_of_the_words_of_others,
                 apart::no_words_of_others_move_any_hit,
                 apart::a_conflict_with_a_note_of_somebody_else_shows_nothing,
+                apart::a_note_of_the_same_id_is_not_shown_to_another,
                 apart::a_search_goes_on_when_the_note_at_the_end_of_its_page_is_gone,
                 writes::what_is_missing_is_not_found,
                 writes::time_never_runs_backwards_for_a_note,

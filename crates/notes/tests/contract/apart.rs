@@ -1,10 +1,10 @@
 //! Laws of being apart: what one owner does changes nothing that another is told.
 
-use notes::{Caller, Error, ListQuery, Notes, Owner, SearchQuery};
+use notes::{Caller, Error, ListQuery, Note, Notes, Owner, SearchQuery};
 use proptest::prelude::*;
 
 use crate::properties::for_all;
-use crate::stage::{Stage, caller, patch, tag};
+use crate::stage::{Stage, caller, new_note, patch, tag};
 
 /// Everything that an owner is told of its notes, cursors included.
 async fn told(notes: &Notes, owner: &Owner) -> Vec<String> {
@@ -223,5 +223,28 @@ pub(crate) async fn a_search_goes_on_when_the_note_at_the_end_of_its_page_is_gon
             }
         }
         assert_eq!(rest, Vec::<String>::new());
+    }
+}
+
+pub(crate) async fn a_note_of_the_same_id_is_not_shown_to_another(stage: &Stage) {
+    let (ann, bob) = (caller("ann"), caller("bob"));
+    let theirs = stage.add(&bob, "word", "word of bob", &[]).await;
+    stage.tick();
+    let ours = Note {
+        owner: ann.owner.clone(),
+        content: new_note("x", "word of ann", &[]).content,
+        updated_at: notes::Clock::now(stage.clock.as_ref()),
+        ..theirs.clone()
+    };
+    stage.store.import_notes(vec![ours]).await.unwrap();
+    for (who, content) in [(&ann, "word of ann"), (&bob, "word of bob")] {
+        let found = stage
+            .notes
+            .search(&who.owner, &SearchQuery::new("word"))
+            .await;
+        let found = found.unwrap();
+        assert_eq!(found.total, Some(1));
+        assert_eq!(found.items[0].note.preview, content);
+        assert_eq!(found.items[0].snippet, content);
     }
 }

@@ -454,6 +454,12 @@ fn a_checksum_is_of_every_part_and_of_no_order() {
     let one_way = of(&[&notes[0], &notes[1]], &[&tokens[0]]);
     let other_way = of(&[&notes[1], &notes[0]], &[&tokens[0]]);
     assert_eq!(one_way, other_way);
+    // 256 times the same is the same sum moved up by a byte.
+    let sum = |times| {
+        let tally = of(&vec![&notes[0]; times], &[]);
+        tally.rsplit_once(' ').unwrap().1.to_owned()
+    };
+    assert_eq!(sum(256), format!("{}00", &sum(1)[2..]));
     // Twice the same is not the same as nothing, nor as once.
     assert_ne!(
         of(&[&notes[0], &notes[0]], &[]),

@@ -15,7 +15,7 @@ use notes::{
 };
 
 use crate::databases::on_runtime;
-use crate::engine::Engine;
+use crate::engine::{Engine, PATIENCE};
 use crate::proxy::Proxy;
 use crate::server::Server;
 
@@ -345,12 +345,73 @@ fn a_change_that_another_has_overtaken_is_said_to_be_unconfirmed() {
                 there.delete(&ann, &a, Some(2)).await.map(drop)
             };
             done.unwrap();
-            proxy.hold(false);
+            proxy.release();
             let unknown = update.await.unwrap().unwrap_err();
             let is_told = matches!(unknown, Error::Store(StoreError::Unconfirmed(_)));
             assert!(is_told, "{overtakes}: {unknown:?}");
             let _ = there.delete(&ann, &a, None).await;
         }
+    });
+}
+
+/// Waits until `proxy` holds something up.
+async fn held(proxy: &Proxy) {
+    let begun = Instant::now();
+    while !proxy.is_held() {
+        assert!(begun.elapsed() < Duration::from_mins(1), "nothing is sent");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn a_store_ends_after_the_writes_that_it_has_taken() {
+    on_runtime(async {
+        let (_engine, proxy, store) = behind_a_proxy().await;
+        proxy.hold_at("insert");
+        let ours = store.clone();
+        let insert = tokio::spawn(async move { ours.insert(note("a")).await });
+        held(&proxy).await;
+        let ours = store.clone();
+        let close = tokio::spawn(async move { ours.close().await });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!close.is_finished() && !insert.is_finished());
+        proxy.release();
+        insert.await.unwrap().unwrap();
+        close.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_server_that_starts_leaves_what_another_has_changed_meanwhile() {
+    on_runtime(async {
+        let (engine, proxy, store) = behind_a_proxy().await;
+        let client = Client::with_uri_str(url(proxy.address)).await.unwrap();
+        let notes = client.default_database().unwrap();
+        let notes = notes.collection::<Document>("mcp_notes");
+        let demo = doc! { "noteId": "a", "title": "t", "content": "c" };
+        notes.insert_one(demo).await.unwrap();
+        drop(store);
+        let options = |timeout| Options {
+            mongodb: MongoOptions {
+                owner_of_found: Some(ann()),
+                timeout: Some(timeout),
+                ..MongoOptions::default()
+            },
+            ..Options::default()
+        };
+        proxy.hold_at("update");
+        let place = url(proxy.address);
+        let late = options(PATIENCE);
+        let late = tokio::spawn(async move { open_with(&place, &late).await });
+        held(&proxy).await;
+        let place = format!("{}outages", engine.url);
+        let there = open_with(&place, &options(PATIENCE)).await.unwrap();
+        let (ann, a) = (ann(), id("a"));
+        let update = there.update(&ann, &a, patch("new"), Some(1), stamp());
+        let changed = update.await.unwrap();
+        proxy.release();
+        let late = late.await.unwrap().unwrap();
+        assert_eq!(late.get(&ann, &a).await.unwrap(), changed);
     });
 }
 
@@ -419,11 +480,12 @@ fn reads_go_on_when_a_connection_breaks() {
         let (_engine, proxy, store) = behind_a_proxy().await;
         store.insert(note("a")).await.unwrap();
         for command in ["find", "aggregate"] {
-            proxy.lose(command, 1);
+            // The driver itself asks twice.
+            proxy.lose(command, 2);
             let before = proxy.lost();
             let page = store.list(&ann(), &ListQuery::default(), None).await;
             assert_eq!(page.unwrap().total, Some(1));
-            assert_eq!(proxy.lost(), before + 1);
+            assert_eq!(proxy.lost(), before + 2);
         }
     });
 }

@@ -32,8 +32,11 @@ struct Shared {
     losing: Mutex<BTreeMap<&'static str, usize>>,
     /// Writes that were sent, with whether most servers were to confirm them.
     writes: Mutex<BTreeMap<&'static str, bool>>,
-    /// Whether what is sent must wait.
+    /// Whether something that is sent must wait, and whether everything must.
     held: watch::Sender<bool>,
+    holds_all: AtomicBool,
+    /// The command that is to be the first to wait.
+    holding: Mutex<Option<&'static str>>,
     open: AtomicUsize,
     most: AtomicUsize,
     lost: AtomicUsize,
@@ -73,9 +76,20 @@ impl Proxy {
         self.shared.losing.lock().unwrap().insert(command, times);
     }
 
-    /// Keeps everything that is sent from now on waiting, or lets it go on.
-    pub(crate) fn hold(&self, held: bool) {
-        self.shared.held.send_replace(held);
+    /// Lets go on what waits.
+    pub(crate) fn release(&self) {
+        self.shared.holds_all.store(false, Ordering::SeqCst);
+        self.shared.held.send_replace(false);
+    }
+
+    /// Keeps the next `command` waiting, and what is sent after it on its connection.
+    pub(crate) fn hold_at(&self, command: &'static str) {
+        *self.shared.holding.lock().unwrap() = Some(command);
+    }
+
+    /// Whether something waits, or would.
+    pub(crate) fn is_held(&self) -> bool {
+        *self.shared.held.borrow()
     }
 
     /// Loses the next answer to `command`, and holds what is sent after it.
@@ -114,7 +128,13 @@ async fn pass(client: TcpStream, server: TcpStream, shared: &Shared) {
         let mut bytes = vec![0; 64 << 10];
         let mut held = shared.held.subscribe();
         while let Ok(n @ 1..) = from_client.read(&mut bytes).await {
-            let _ = held.wait_for(|held| !held).await;
+            let is_first = shared.is_first_to_wait(&bytes[..n]);
+            if is_first {
+                shared.held.send_replace(true);
+            }
+            if is_first || shared.holds_all.load(Ordering::SeqCst) {
+                let _ = held.wait_for(|held| !held).await;
+            }
             if shared.takes(&bytes[..n]) {
                 loses.store(true, Ordering::SeqCst);
             }
@@ -128,6 +148,7 @@ async fn pass(client: TcpStream, server: TcpStream, shared: &Shared) {
         while let Ok(n @ 1..) = from_server.read(&mut bytes).await {
             if loses.load(Ordering::SeqCst) {
                 if shared.holds_after_loss.swap(false, Ordering::SeqCst) {
+                    shared.holds_all.store(true, Ordering::SeqCst);
                     shared.held.send_replace(true);
                 }
                 shared.lost.fetch_add(1, Ordering::SeqCst);
@@ -145,22 +166,29 @@ async fn pass(client: TcpStream, server: TcpStream, shared: &Shared) {
 }
 
 impl Shared {
+    fn is_first_to_wait(&self, sent: &[u8]) -> bool {
+        let mut holding = self.holding.lock().unwrap();
+        holding.take_if(|command| has(sent, command)).is_some()
+    }
+
     /// Whether the answer to what is sent is to be lost.
     fn takes(&self, sent: &[u8]) -> bool {
-        let has = |word: &str| {
-            let word = [word.as_bytes(), b"\0"].concat();
-            sent.windows(word.len()).any(|part| part == word)
-        };
-        for write in WRITES.into_iter().filter(|write| has(write)) {
+        for write in WRITES.into_iter().filter(|write| has(sent, write)) {
             let mut writes = self.writes.lock().unwrap();
-            *writes.entry(write).or_insert(true) &= has("majority");
+            *writes.entry(write).or_insert(true) &= has(sent, "majority");
         }
         let mut losing = self.losing.lock().unwrap();
         let mut left = losing.iter_mut().filter(|(_, times)| **times > 0);
-        let Some((_, times)) = left.find(|(command, _)| has(command)) else {
+        let Some((_, times)) = left.find(|(command, _)| has(sent, command)) else {
             return false;
         };
         *times -= 1;
         true
     }
+}
+
+/// Whether a field, or a text, of this name is in a message.
+fn has(sent: &[u8], name: &str) -> bool {
+    let name = [name.as_bytes(), b"\0"].concat();
+    sent.windows(name.len()).any(|part| part == name)
 }

@@ -81,9 +81,15 @@ async fn a_server_with_a_port_is_named_by_its_address() {
 #[tokio::test]
 async fn the_file_is_free_after_kill_9() {
     let folder = tempdir().unwrap();
+    // Whoever had it last had a longer name.
+    let before = format!("process {}", "9".repeat(100));
+    fs::create_dir(folder.path().join("data")).unwrap();
+    fs::write(folder.path().join("data/notes.db.lock"), before).unwrap();
     for _ in 0..3 {
         let served = Served::start(folder.path(), &[]).await;
         let said = refused(folder.path(), "sqlite:data/notes.db").await;
+        let words = format!("by process {} already", served.child.id().unwrap());
+        assert!(said.contains(&words), "{words}: {said}");
         assert!(said.contains("one SQLite file has one server"), "{said}");
         served.kill().await;
     }

@@ -22,7 +22,8 @@ pub struct Claim(Option<Held>);
 #[derive(Debug)]
 struct Held {
     database: PathBuf,
-    lock: File,
+    /// What is in it stays when it is freed, and is read by nobody until it is held again.
+    _lock: File,
 }
 
 impl Claim {
@@ -51,7 +52,10 @@ impl Claim {
         }
         lock.set_len(0).map_err(failed)?;
         lock.write_all(who.as_bytes()).map_err(failed)?;
-        Ok(Self(Some(Held { database, lock })))
+        Ok(Self(Some(Held {
+            database,
+            _lock: lock,
+        })))
     }
 
     /// Whether it is the file at `address` that is held.
@@ -59,15 +63,6 @@ impl Claim {
         let held = self.0.as_ref().map(|held| &held.database);
         let asked = crate::store::file(address).and_then(|path| one_name(path).ok());
         held.is_some() && held == asked.as_ref()
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if let Some(held) = &self.0 {
-            // Nobody is there any more; who reads it regardless finds an old name.
-            let _ = held.lock.set_len(0);
-        }
     }
 }
 

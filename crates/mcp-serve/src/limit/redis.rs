@@ -19,8 +19,9 @@ use crate::{
     redis::{Again, Redis, RedisError, Script},
 };
 
-/// The longest that a request waits for Redis before its own replica decides.
-const DEADLINE: Duration = Duration::from_millis(500);
+/// The longest that a request waits for Redis before its own replica decides. One try ends before by
+/// default, for only what ended counts when it is found out whether Redis is away.
+const DEADLINE: Duration = Duration::from_millis(600);
 
 /// Budgets that all replicas on one Redis count together.
 ///

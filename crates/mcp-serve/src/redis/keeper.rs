@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
@@ -288,7 +288,9 @@ async fn connect(core: &Arc<Core>, number: u64) -> Result<Live, String> {
 /// Waits until the connection is not to be used any more, or there should be a better one.
 async fn watched(core: &Core, live: &Live, inbox: &mut mpsc::Receiver<Complaint>) -> Ended {
     let since = Instant::now();
-    let mut next = since + BEAT;
+    // Complaints are heard all the while: a server that is silent is asked for longer than calls wait.
+    let beating = beats(core, live);
+    tokio::pin!(beating);
     loop {
         tokio::select! {
             complaint = inbox.recv() => match complaint {
@@ -304,12 +306,17 @@ async fn watched(core: &Core, live: &Live, inbox: &mut mpsc::Receiver<Complaint>
                 }
                 _ => return Ended::Lost,
             },
-            () = sleep_until(next) => {
-                if let Some(ended) = beat(core, live).await {
-                    return ended;
-                }
-                next = Instant::now() + BEAT;
-            }
+            ended = &mut beating => return ended,
+        }
+    }
+}
+
+/// Asks again and again whether the connection still works, until it does not.
+async fn beats(core: &Core, live: &Live) -> Ended {
+    loop {
+        sleep(BEAT).await;
+        if let Some(ended) = beat(core, live).await {
+            return ended;
         }
     }
 }

@@ -106,9 +106,10 @@ impl Wire {
     pub(super) async fn greet(&self) -> redis::RedisResult<Option<Greeting>> {
         match self {
             Self::One(_) => {
-                // Unlike HELLO it is refused while the server loads its data.
-                self.send(&redis::cmd("PING")).await?;
-                let said = self.send(&redis::cmd("HELLO")).await?;
+                // Unlike HELLO, PING is refused while the server loads its data. Both go at once, for
+                // a server that is slow and in time has one deadline for both.
+                let (ping, hello) = (redis::cmd("PING"), redis::cmd("HELLO"));
+                let (_, said) = tokio::try_join!(self.send(&ping), self.send(&hello))?;
                 Ok(Some(Greeting::read(&said)))
             }
             Self::Cluster(connection) => {

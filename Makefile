@@ -1,7 +1,7 @@
 # What a person or a machine does with this repository. It takes Rust and a C compiler; Node.js, npm, Python,
 # curl and nginx are installed with apt-get where a test or a check needs them and they are missing.
 
-.PHONY: run test check check-deep soak bench fmt docs
+.PHONY: run test check check-deep soak faults bench fmt docs
 
 CARGO_FLAGS := --locked
 # Everything that a release has.
@@ -43,6 +43,11 @@ soak:
 	scripts/install-test-tools.sh
 	cargo build $(ALL) --bin mcp-notes
 	python3 scripts/soak.py
+
+# What callers feel while Redis or the database fails, measured anew one by one, into docs/faults.md.
+faults:
+	scripts/install-test-tools.sh
+	FAULTS_TABLE=write cargo test $(ALL) --test it -- --test-threads=1 replicas::faults::
 
 # Requests a second over one connection, so far; comparisons with other servers are not here yet.
 bench:

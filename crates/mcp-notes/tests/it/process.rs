@@ -148,6 +148,14 @@ impl Served {
         self.log.lock().unwrap().iter().any(has)
     }
 
+    /// The lines of its log that warn of something, or worse, by now.
+    #[cfg(feature = "mongodb")]
+    pub(crate) fn complaints(&self) -> Vec<Value> {
+        let is_calm = |line: &Value| matches!(line["level"].as_str(), Some("info" | "debug"));
+        let log = self.log.lock().unwrap();
+        log.iter().filter(|line| !is_calm(line)).cloned().collect()
+    }
+
     /// How many requests it has answered by now, as its log says.
     pub(crate) fn requests(&self) -> usize {
         let is_access = |line: &&Value| line["route"].is_string();

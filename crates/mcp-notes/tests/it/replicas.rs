@@ -6,6 +6,8 @@ mod edge;
 #[cfg(feature = "mongodb")]
 mod failures;
 mod fake;
+#[cfg(feature = "mongodb")]
+mod faults;
 mod front;
 #[cfg(feature = "mongodb")]
 mod limits;

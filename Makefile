@@ -1,7 +1,7 @@
 # What a person or a machine does with this repository. It takes Rust and a C compiler; Node.js, npm, Python,
-# curl and nginx are installed with apt-get where a test or a check needs them and they are missing.
+# Go, curl, nginx and systemd-analyze are installed with apt-get where a test or a check needs them and they are missing.
 
-.PHONY: run test check check-deep soak faults bench fmt docs
+.PHONY: run test check check-deep soak faults bench sbom fmt docs
 
 CARGO_FLAGS := --locked
 # Everything that a release has.
@@ -19,7 +19,8 @@ test:
 	scripts/install-test-tools.sh
 	cargo test $(ALL)
 
-# What a change is held to beside the tests: form, spelling, lints, documentation, structure, dependencies.
+# What a change is held to beside the tests: form, spelling, lints, documentation, structure, dependencies, and
+# whether what operators copy is taken by those who read it.
 # Lints and documentation are checked and not built, so of these only the tests of structure, which are built
 # like all others, share their artefacts with `make test`; one of them starts the server to run the session in
 # the README.
@@ -33,6 +34,7 @@ check:
 	RUSTDOCFLAGS="--deny warnings" cargo doc $(ALL) --no-deps
 	$(TIDY)
 	scripts/check-dependencies.sh
+	scripts/check-deploy.sh
 
 # What takes longer: every fuzz target for a minute (FUZZ_SECONDS), and the minutes until they are built.
 check-deep:
@@ -53,6 +55,10 @@ faults:
 bench:
 	cargo build $(CARGO_FLAGS) --release --bin mcp-notes
 	python3 scripts/bench.py
+
+# What the released program is made of: target/sbom/mcp-notes.cdx.json.
+sbom:
+	scripts/sbom.sh
 
 # Brings the code into form and the generated pages up to date.
 fmt:

@@ -43,7 +43,12 @@ RUSTFLAGS=$(printf '%s' "$coverage" | tr -s '\n ' ' ') cargo build --locked --qu
 
 # Allocations that the runtime holds to the end are no leaks.
 export ASAN_OPTIONS="detect_odr_violation=0:detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
-[ $# -gt 0 ] || set -- $(cd "$root/fuzz/fuzz_targets" && ls | sed 's/\.rs$//')
+if [ $# -eq 0 ]; then
+    for source in "$root"/fuzz/fuzz_targets/*.rs; do
+        name=${source##*/}
+        set -- "$@" "${name%.rs}"
+    done
+fi
 found=
 for target in "$@"; do
     kept=$root/fuzz/corpus/$target

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Read in by the scripts beside it, which define say and fail: what the system itself must have. On Debian and
 # Ubuntu pip, venv, npm and curl are packages of their own that a fresh system lacks.
 

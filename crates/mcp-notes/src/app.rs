@@ -7,7 +7,7 @@ mod replicas;
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use mcp_serve::{events::Events, health::Check, redis::Redis};
+use mcp_serve::{events::Events, health::Check, redis::Redis, supervisor::Supervisor};
 use notes::{AccessStore, Claim, Notes, Owner, Store, StoreError, SystemClock};
 
 use self::replicas::Replicas;
@@ -189,6 +189,11 @@ impl App {
         Ok(serve)
     }
 
+    /// Who started the server, told that it lives while its store takes turns.
+    pub(crate) fn supervised(&self, supervisor: Supervisor) -> Supervisor {
+        supervisor.with_pulse(Arc::new(StorePulse(self.notes.clone())))
+    }
+
     /// What must work, and what should.
     fn checks(&self) -> Vec<Arc<dyn Check>> {
         let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(StoreCheck(self.notes.clone()))];
@@ -230,6 +235,20 @@ impl Check for StoreCheck {
 
     async fn check(&self) -> Result<(), String> {
         self.0.ping().await.map_err(|error| error.kind().to_owned())
+    }
+}
+
+/// The server lives when what its store runs in this process does, wherever the database is.
+struct StorePulse(Notes);
+
+#[async_trait]
+impl Check for StorePulse {
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        self.0.turn().await.map_err(|error| causes(&error))
     }
 }
 

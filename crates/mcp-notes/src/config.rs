@@ -12,6 +12,7 @@ mod redis;
 mod report;
 mod secret;
 mod ssl;
+mod supervision;
 mod table;
 mod value;
 
@@ -38,6 +39,7 @@ pub use redis::{RedisSettings, RedisUrl};
 pub use report::{json, markdown, text};
 pub use secret::Secret;
 pub use ssl::{ClientAuth, Ssl};
+pub use supervision::Supervision;
 pub use table::{Group, SETTINGS, Setting};
 
 /// Every setting of the server, parsed and checked.
@@ -131,6 +133,8 @@ pub struct Config {
     pub audit_log: Option<Destination>,
     /// Whether reading that succeeds leaves a line in the audit log.
     pub audit_reads: bool,
+    /// Who started the server and wants to hear from it.
+    pub supervision: Supervision,
 }
 
 /// What kind of place the server runs in (`APP_ENV`).
@@ -283,6 +287,7 @@ impl Default for Config {
             log_format: None,
             audit_log: None,
             audit_reads: true,
+            supervision: Supervision::default(),
         }
     }
 }

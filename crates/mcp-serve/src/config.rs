@@ -17,6 +17,7 @@ use crate::{
     policy::{Policy, Unscoped},
     session::{MemorySessions, SessionStore},
     signals::{Alone, Signals},
+    supervisor::Supervisor,
     tls::Tls,
     transport,
 };
@@ -83,6 +84,8 @@ pub struct Config {
     pub signals: Arc<dyn Signals>,
     /// What must work for the server to be ready. Default: nothing.
     pub checks: Vec<Arc<dyn Check>>,
+    /// Who is told that the server is ready, lives and stops. Default: nobody.
+    pub supervisor: Supervisor,
 }
 
 impl Default for Config {
@@ -113,6 +116,7 @@ impl Default for Config {
             events: Arc::new(MemoryEvents::default()),
             signals: Arc::new(Alone),
             checks: Vec::new(),
+            supervisor: Supervisor::default(),
         }
     }
 }
@@ -292,6 +296,16 @@ pub struct Drain {
     /// what there is to write, and every other request to end. It is also the time for a request
     /// whose head is half sent when the drain begins to arrive (and be refused). Default 1 s.
     pub grace: Duration,
+}
+
+impl Drain {
+    /// All of it together, at most.
+    pub(crate) fn longest(&self) -> Duration {
+        let parts = [self.notice, self.farewell, self.limit, self.grace];
+        parts
+            .into_iter()
+            .fold(Duration::ZERO, Duration::saturating_add)
+    }
 }
 
 impl Default for Drain {

@@ -16,6 +16,7 @@ pub mod policy;
 pub mod redis;
 pub mod session;
 pub mod signals;
+pub mod supervisor;
 pub mod telemetry;
 pub mod tls;
 pub mod transport;

@@ -3,6 +3,7 @@
 mod activity;
 mod arrival;
 mod connection;
+mod door;
 mod exchange;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
@@ -24,10 +25,9 @@ use std::{
 
 use rmcp::ServerHandler;
 use tokio::{
-    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     signal::unix::{Signal, SignalKind, signal},
-    sync::{Semaphore, oneshot},
+    sync::oneshot,
     time::{Instant, sleep, timeout},
 };
 
@@ -35,6 +35,7 @@ pub(crate) use self::exchange::{Chunk, Exchange};
 use self::{
     arrival::Arrivals,
     connection::{End, Shared},
+    door::{Door, Place, refuse},
 };
 use crate::{
     client::{Scheme, TrustedProxies},
@@ -42,6 +43,7 @@ use crate::{
     health::Health,
     lifecycle::Lifecycle,
     router::Router,
+    supervisor::Supervisor,
     tls::{self, Tls},
 };
 
@@ -112,6 +114,7 @@ pub struct Server<F> {
     version: String,
     connections_max: usize,
     health: Arc<Health>,
+    supervisor: Supervisor,
     shared: Arc<Shared<F>>,
 }
 
@@ -175,6 +178,7 @@ where
             version: config.version.clone(),
             connections_max: affordable(config.limits.connections_max),
             health: health.clone(),
+            supervisor: config.supervisor.clone(),
             shared: Arc::new(Shared {
                 cut: Arc::new(AtomicUsize::new(0)),
                 limits: config.limits.clone(),
@@ -240,12 +244,18 @@ where
     /// not ready, notice, farewell, no new work, and after the limit no work at all.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Drained, ServeError> {
         self.announce();
+        let supervisor = self.supervisor.clone();
+        // The supervisor hears to the end of the drain that the server lives.
+        tokio::select! {
+            drained = self.run_beside(stop) => drained,
+            never = supervisor.beat() => match never {},
+        }
+    }
+
+    async fn run_beside(self, stop: impl Future<Output = ()>) -> Result<Drained, ServeError> {
         let lifecycle = self.shared.lifecycle.clone();
         let drain = self.shared.drain.clone();
-        let door = Door {
-            open: Arc::new(AtomicUsize::new(0)),
-            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
-        };
+        let door = Door::default();
 
         let stop_or_soft = async {
             tokio::select! {
@@ -255,6 +265,7 @@ where
             }
             self.health.begin_drain();
             let begun = Instant::now();
+            self.supervisor.stopping(drain.longest()).await;
             tokio::select! {
                 () = sleep(drain.notice) => {}
                 () = lifecycle.soft.cancelled() => {}
@@ -266,6 +277,7 @@ where
             begun = stop_or_soft => begun,
             never = self.accept(&door) => match never {},
             never = self.watch_files() => match never {},
+            never = self.supervisor.follow(&self.health) => match never {},
         };
 
         self.shared.router.begin_farewell();
@@ -365,7 +377,7 @@ where
             }
             return;
         }
-        let place = Place(door.open.clone());
+        let place = Place::taken(door);
         let shared = self.shared.clone();
         self.shared.lifecycle.tasks.spawn(async move {
             if let End::Cut(requests) = connection::serve(stream, &shared).await {
@@ -430,43 +442,6 @@ async fn finish(
         );
     }
     drained
-}
-
-const REFUSALS_MAX: usize = 128;
-
-/// Who is inside, and how many are being turned away.
-struct Door {
-    open: Arc<AtomicUsize>,
-    refusals: Arc<Semaphore>,
-}
-
-/// One of the places for connections; free again when it is dropped, a panic included.
-struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn refuse(mut stream: TcpStream, scheme: Scheme) {
-    const BODY: &str = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"too many open connections"}"#;
-    // A handshake is too dear a way to say no: the fatal alert `internal_error` (RFC 8446 section
-    // 6.2) stands for causes that are neither the peer's nor the protocol's.
-    const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
-    let answer = match scheme {
-        Scheme::Https => ALERT.to_vec(),
-        Scheme::Http => format!(
-            "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
-             content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{BODY}",
-            BODY.len()
-        )
-        .into_bytes(),
-    };
-    let written = timeout(Duration::from_millis(200), stream.write_all(&answer)).await;
-    if matches!(written, Ok(Ok(()))) {
-        connection::linger(stream).await;
-    }
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {

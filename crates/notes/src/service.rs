@@ -247,6 +247,11 @@ impl Notes {
         self.store.ping().await
     }
 
+    /// Returns when what the store runs in this process has taken a turn; never while it stands still.
+    pub async fn turn(&self) -> Result<(), StoreError> {
+        self.store.turn().await
+    }
+
     /// Ends the store, once everything it accepted is written. Later calls fail with
     /// [`StoreError::Unavailable`].
     pub async fn close(&self) -> Result<(), StoreError> {

@@ -213,6 +213,12 @@ pub trait Store: AccessStore + Transfer {
     /// found by the next write and not by this.
     async fn ping(&self) -> Result<(), StoreError>;
 
+    /// Returns when what the store runs in this process has taken a turn, with an error when that has
+    /// ended; never while it stands still. Asks no server and no disk.
+    async fn turn(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Ends the store: what was accepted is written, what comes later is refused as
     /// [`StoreError::Unavailable`]. Closing twice is allowed.
     async fn close(&self) -> Result<(), StoreError>;

@@ -31,7 +31,9 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
     let audit = open_audit(config, Output::Stdout, true)?;
     let claim = claim_store(config).map_err(Failure::failed)?;
     let redis = connect_redis(config)?;
-    let app = App::open(config, audit.clone(), redis)
+    let supervisor = config.supervision.supervisor();
+    let app = supervisor
+        .starting(App::open(config, audit.clone(), redis))
         .await
         .map_err(Failure::failed)?;
     logs.set_level(config.log_level.as_str())
@@ -40,6 +42,7 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
     let factory = move || handler.clone();
     let mut serve_config = app.serve_config(config).await.map_err(ConfigError::from)?;
     serve_config.tls = tls;
+    serve_config.supervisor = app.supervised(supervisor);
     let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
     let reopening = async {
         while hangup.recv().await.is_some() {

@@ -9,7 +9,8 @@ use std::{
 };
 
 use super::{
-    AuthMode, ClientAuth, Config, Profile, PublicUrl, Rates, names, oauth, reach, redis, secret,
+    AuthMode, ClientAuth, Config, Profile, PublicUrl, Rates, Supervision, names, oauth, reach,
+    redis, secret,
     table::{Setting, rows},
     value::{self, Word as _},
 };
@@ -118,6 +119,10 @@ impl Config {
             origins.insert(row.name, origin);
         }
         reader.check_together(&mut config, &origins);
+        match Supervision::read(vars, std::process::id()) {
+            Ok(supervision) => config.supervision = supervision,
+            Err(mistake) => reader.mistakes.push(mistake),
+        }
         if !reader.mistakes.is_empty() {
             return Err(ConfigError {
                 mistakes: reader.mistakes,

@@ -54,6 +54,7 @@ const ELSEWHERE: &str = "
 | `MCP_ENABLED` | A warning; MCP is always served. |
 | `MCP_NOTES_DIR` | A warning; notes are where `NOTES_STORE` says. |
 | `METRICS_PATH`, `ENABLE_METRICS` | Nothing yet; this version has no metrics. |
+| `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID` | systemd sets them, and hears from `serve` when it is ready, lives and stops: docs/deploy.md. |
 | `SERVICE_VERSION` | Nothing; the version is the program's own. |
 | `TRACING_HEADER` | Nothing; `X-Request-Id` and `traceparent` are always read. |
 | `HTTP_PROXY`, `ENABLE_SECURE_CONTEXT`, `TRUSTSTORE_*` | Nothing; over HTTP the server calls nobody but the issuers of OAUTH_ISSUERS, and those directly. |

@@ -12,6 +12,7 @@ mod audit;
 mod clients;
 mod commands;
 mod config;
+mod deploy;
 mod desk;
 #[cfg(feature = "mongodb")]
 #[allow(dead_code, reason = "the tests of the store use more of it")]
@@ -44,6 +45,7 @@ mod secrets;
 #[path = "../../../notes/tests/contract/server.rs"]
 mod server;
 mod stdio;
+mod supervised;
 mod tidy;
 mod tls;
 mod tokens;

@@ -16,6 +16,8 @@ mod load;
 mod names;
 #[cfg(feature = "mongodb")]
 mod sessions;
+#[cfg(feature = "mongodb")]
+mod supervised;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

@@ -28,7 +28,7 @@ const LONG_FILES: &[(&str, &str)] = &[(
 const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
 
 /// The root of the workspace.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .canonicalize()
@@ -36,13 +36,13 @@ fn root() -> PathBuf {
 }
 
 /// A file of the repository: its path from the root, with `/`, and its text.
-struct Source {
-    path: String,
-    text: String,
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 /// Every text file of the repository whose name ends in one of `endings`; all for none.
-fn sources(endings: &[&str]) -> Vec<Source> {
+pub(crate) fn sources(endings: &[&str]) -> Vec<Source> {
     let root = root();
     let mut found: Vec<_> = tracked(&root)
         .unwrap_or_else(|| unpacked(&root))
@@ -93,7 +93,7 @@ fn unpacked(root: &Path) -> Vec<String> {
 }
 
 /// Fails with every complaint there is.
-fn none(complaints: impl IntoIterator<Item = String>) {
+pub(crate) fn none(complaints: impl IntoIterator<Item = String>) {
     let complaints: Vec<_> = complaints.into_iter().collect();
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }

@@ -26,5 +26,6 @@ mod redis;
 mod replicas;
 mod sessions;
 mod signals;
+mod supervisor;
 mod tls;
 mod transport;

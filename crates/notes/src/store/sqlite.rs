@@ -257,6 +257,10 @@ impl Store for SqliteStore {
             .await?
     }
 
+    async fn turn(&self) -> Result<(), StoreError> {
+        self.writer.turn().await
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         if let Some(readers) = &self.readers {
             readers.close().await;

@@ -96,6 +96,18 @@ impl Writer {
         self.jobs.max_capacity() - self.jobs.capacity()
     }
 
+    /// Waits for room in the queue and then for the thread to come by.
+    pub(super) async fn turn(&self) -> Result<(), StoreError> {
+        let (reply, reached) = oneshot::channel();
+        let task: Task = Box::new(move |_| {
+            // Whoever asked may have gone.
+            let _ = reply.send(());
+        });
+        let queued = self.jobs.send(Job::Between(task)).await;
+        queued.map_err(|_| closed())?;
+        reached.await.map_err(|_| gone())
+    }
+
     /// Ends the thread after everything that is queued.
     pub(super) async fn close(&self) {
         let (reply, done) = oneshot::channel();

@@ -251,3 +251,25 @@ async fn a_path_that_cannot_be_is_told() {
         assert!(!refused.to_string().contains("secret"));
     }
 }
+
+#[tokio::test]
+async fn a_writer_that_stands_still_takes_no_turn() {
+    let place = Place::new();
+    let options = Options {
+        queue_max: 1,
+        ..Options::default()
+    };
+    let store = place.open_with(options).await.unwrap();
+    store.turn().await.unwrap();
+    let release = hold(&store);
+    // Whether the queue has room or is full.
+    for _ in 0..2 {
+        let limit = std::time::Duration::from_millis(100);
+        let turn = tokio::time::timeout(limit, store.turn()).await;
+        assert!(turn.is_err(), "{turn:?}");
+    }
+    drop(release);
+    store.turn().await.unwrap();
+    store.close().await.unwrap();
+    assert!(store.turn().await.is_err());
+}

@@ -4,10 +4,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -209,10 +206,13 @@ impl Logs {
 /// The stream of change notifications of each session that has one; a new one replaces it, on
 /// whichever replica it is opened.
 #[derive(Debug, Default)]
-pub(super) struct LiveStreams {
-    open: Mutex<HashMap<SessionDigest, (Opened, CancellationToken)>>,
+pub(super) struct LiveStreams(Mutex<Live>);
+
+#[derive(Debug, Default)]
+struct Live {
+    of: HashMap<SessionDigest, (Opened, CancellationToken)>,
     /// The newest time of any stream of any replica that this one heard of.
-    newest: AtomicU64,
+    newest: u64,
 }
 
 /// When a stream was opened. Of two streams of one session the greater one stays, and every replica
@@ -236,8 +236,17 @@ impl LiveStreams {
         parent: &CancellationToken,
     ) -> (CancellationToken, LiveStream) {
         let token = parent.child_token();
-        let opened = self.now();
-        let before = lock(&self.open).insert(*session, (opened, token.clone()));
+        let mut tie = [0; 8];
+        // Without randomness two streams of the same millisecond may both end.
+        let _ = getrandom::fill(&mut tie);
+        let mut live = lock(&self.0);
+        live.newest = wall_ms().max(live.newest.saturating_add(1));
+        let opened = Opened {
+            at: live.newest,
+            tie: u64::from_ne_bytes(tie),
+        };
+        let before = live.of.insert(*session, (opened, token.clone()));
+        drop(live);
         if let Some((_, before)) = before {
             before.cancel();
         }
@@ -252,29 +261,14 @@ impl LiveStreams {
         )
     }
 
-    fn now(&self) -> Opened {
-        let now = wall_ms();
-        let later = |newest: u64| Some(now.max(newest.saturating_add(1)));
-        let before = self
-            .newest
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
-        let mut tie = [0; 8];
-        // Without randomness two streams of the same millisecond may both end.
-        let _ = getrandom::fill(&mut tie);
-        Opened {
-            at: before.map_or(now, |newest| now.max(newest.saturating_add(1))),
-            tie: u64::from_ne_bytes(tie),
-        }
-    }
-
     /// Ends the stream of a session that has one elsewhere, unless the one here is newer.
     pub(super) fn replaced(&self, session: &SessionDigest, by: Opened) {
+        let mut live = lock(&self.0);
         if by.at <= wall_ms().saturating_add(millis(AHEAD_MAX)) {
-            self.newest.fetch_max(by.at, Ordering::Relaxed);
+            live.newest = live.newest.max(by.at);
         }
-        let mut open = lock(&self.open);
-        if open.get(session).is_some_and(|(own, _)| *own < by)
-            && let Some((_, token)) = open.remove(session)
+        if live.of.get(session).is_some_and(|(own, _)| *own < by)
+            && let Some((_, token)) = live.of.remove(session)
         {
             token.cancel();
         }
@@ -282,7 +276,7 @@ impl LiveStreams {
 
     /// Ends the stream of a session that has ended.
     pub(super) fn close(&self, session: &SessionDigest) {
-        if let Some((_, token)) = lock(&self.open).remove(session) {
+        if let Some((_, token)) = lock(&self.0).of.remove(session) {
             token.cancel();
         }
     }
@@ -314,12 +308,12 @@ impl LiveStream {
 
 impl Drop for LiveStream {
     fn drop(&mut self) {
-        let mut open = lock(&self.streams.open);
-        if open
+        let of = &mut lock(&self.streams.0).of;
+        if of
             .get(&self.session)
             .is_some_and(|(opened, _)| *opened == self.opened)
         {
-            open.remove(&self.session);
+            of.remove(&self.session);
         }
     }
 }
@@ -382,4 +376,28 @@ pub(super) fn sweep(lifecycle: &Lifecycle, sessions: Arc<dyn SessionStore>, logs
             () = soft.cancelled() => {}
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::session::SessionId;
+
+    #[test]
+    fn of_streams_opened_at_once_on_one_replica_the_newest_stays() {
+        let session = SessionId::parse("s").unwrap().digest();
+        let parent = CancellationToken::new();
+        for _ in 0..2000 {
+            let streams = Arc::new(LiveStreams::default());
+            let mut opened: Vec<_> = thread::scope(|scope| {
+                let open = || streams.open(&session, &parent);
+                let both = [scope.spawn(open), scope.spawn(open)];
+                both.map(|one| one.join().unwrap()).into()
+            });
+            opened.sort_by_key(|(_, stream)| stream.opened());
+            assert!(opened[0].0.is_cancelled() && !opened[1].0.is_cancelled());
+        }
+    }
 }

@@ -141,23 +141,29 @@ where
         }
     }
 
-    /// DELETE: the session ends, with its calls and streams.
+    /// DELETE: the session ends, with its calls and streams. In a task of its own, because clients do
+    /// not wait for the answer when they leave.
     pub(super) async fn delete(
         self: Arc<Self>,
         parts: Parts,
         principal: Principal,
     ) -> Response<Body> {
-        let (session, _) = match self.session(&parts.headers, &principal).await {
-            Ok(open) => open,
-            Err(refusal) => return refusal.respond(None, Some(note(&principal, None))),
-        };
-        match within(self.sessions.delete(&session, &principal)).await {
-            Ok(true) => {}
-            Ok(false) => return Refusal::Unknown.respond(None, Some(note(&principal, None))),
-            Err(error) => return Refusal::Store(error).respond(None, None),
+        let who = note(&principal, None);
+        let inner = self.clone();
+        let ending = self.lifecycle.tasks.spawn(async move {
+            let (session, _) = inner.session(&parts.headers, &principal).await?;
+            // That it ended meanwhile, or by a try of which the answer was lost, is an end as well.
+            within(inner.sessions.delete(&session, &principal))
+                .await
+                .map_err(Refusal::Store)?;
+            inner.replicas.ended(&session.digest());
+            Ok(())
+        });
+        match ending.await {
+            Ok(Ok(())) => answer::empty(StatusCode::NO_CONTENT),
+            Ok(Err(refusal)) => Refusal::respond(refusal, None, Some(who)),
+            Err(_) => Refusal::Store(SessionError::Unavailable).respond(None, None),
         }
-        self.replicas.ended(&session.digest());
-        answer::empty(StatusCode::NO_CONTENT)
     }
 
     /// Goes on with an answer that another replica has.

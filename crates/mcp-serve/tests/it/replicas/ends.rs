@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mcp_serve::test_util::Next;
 use serde_json::json;
 
-use super::stage::{Probed, SOON};
+use super::stage::{Over, Probed, SOON, slow};
 use crate::transport::{
     probe::Fate,
     sessions::{get_status, named},
@@ -72,4 +72,20 @@ async fn a_replica_that_did_not_hear_of_the_end_serves_the_session_no_more() {
     assert_eq!(answer.status(), 404);
     // The stream asks for the session at its next sign of life.
     live.rest(SOON).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_heard_of_the_end_does_not_go_on_without_redis() {
+    let mut probed = Probed::start_over(Over::Redis, |_| {}).await;
+    let session = probed.stage.open("me").await;
+    let mut at = session.at(probed.stage.at(1));
+    let mut kept = probed.stage.open("me").await.at(probed.stage.at(1));
+    let _call = at.open("tools/call", slow(60_000)).await.unwrap();
+    assert_eq!(kept.call("ping", json!({})).await.unwrap().status(), 200);
+    assert_eq!(probed.fate().await, Fate::Begun);
+    assert_eq!(session.at(probed.stage.at(2)).delete().await.unwrap(), 204);
+    assert_eq!(probed.fate().await, Fate::Dropped);
+    probed.stage.redis.as_mut().unwrap().kill();
+    assert_eq!(kept.call("ping", json!({})).await.unwrap().status(), 200);
+    assert_eq!(at.call("ping", json!({})).await.unwrap().status(), 503);
 }

@@ -1,13 +1,21 @@
 //! Answers that a client takes up again at another replica than the one that works on them.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use mcp_serve::{
+    Config,
+    session::SessionId,
     signals::{Piece, Signal, Signals as _, Token},
-    test_util::{Legacy, Next, SseEvent, SseReader, TestServer},
+    test_util::{Legacy, Next, RawClient, SseEvent, SseReader, TestServer},
 };
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    net::TcpSocket,
+    time::{sleep, timeout},
+};
 
 use super::stage::{Over, Probed, SOON, count, next, slow};
 use crate::transport::{
@@ -123,8 +131,7 @@ async fn large_answer(over: Over, pause: Duration) {
         "name": "big", "arguments": {"bytes": BYTES}, "_meta": {"progressToken": "p"},
     });
     let (_, first) = broken_off(&mut session, call).await;
-    let at = session.at(probed.stage.at(1));
-    let mut stream = at.resume(Some(&first)).await.unwrap();
+    let mut stream = narrow(&session, probed.stage.at(1), &first).await;
     sleep(pause).await;
     let answer = text(&stream.rest(4 * SOON).await);
     let numbers = (0_u32..).map(|number| format!("{number} "));
@@ -134,6 +141,77 @@ async fn large_answer(over: Over, pause: Duration) {
         "{} bytes of {BYTES}",
         answer.len()
     );
+}
+
+/// A stream whose socket does not grow until it holds all of it.
+async fn narrow(session: &Legacy, address: SocketAddr, last: &str) -> SseReader {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let stream = socket.connect(address).await.unwrap();
+    let mut headers = session.session_headers();
+    headers.push(("Last-Event-ID".to_owned(), last.to_owned()));
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|it| (it.0.as_str(), it.1.as_str()))
+        .collect();
+    let client = RawClient::over(stream, address);
+    client
+        .open_stream("GET", "/mcp", &headers, b"")
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_that_is_taken_up_at_another_replica_ends_in_its_time() {
+    let adjust = |config: &mut Config| config.mcp.listen_max = Duration::from_millis(700);
+    let mut probed = Probed::start_with(adjust).await;
+    let mut session = probed.stage.open("me").await;
+    let (_, _stream, opening) = probed.begin(&mut session).await;
+    let at = session.at(probed.stage.at(1));
+    let mut resumed = at.resume(Some(&opening)).await.unwrap();
+    // The call goes on for a minute.
+    assert!(resumed.rest(SILENCE).await.is_empty());
+}
+
+#[tokio::test]
+async fn one_session_is_looked_for_by_so_many_readers_and_no_more() {
+    let probed = Probed::start().await;
+    let session = probed.stage.open("me").await;
+    let unknown = format!("{}_", "s".repeat(32));
+    let asked = (0..20).map(|_| status_of_resuming(&session, &unknown, &probed.stage.servers[1]));
+    let mut refused = futures_util::future::join_all(asked).await;
+    refused.sort_unstable();
+    assert_eq!(refused, [[400; 16].as_slice(), &[429; 4]].concat());
+}
+
+#[tokio::test]
+async fn a_reader_that_asks_again_is_not_taken_for_another() {
+    let mut probed = Probed::start().await;
+    let mut session = probed.stage.open("me").await;
+    let (_, _stream, opening) = probed.begin(&mut session).await;
+    let other = probed.stage.bus.join();
+    let mut heard = other.receive();
+    let id = SessionId::parse(session.session.as_deref().unwrap()).unwrap();
+    for _ in 0..3 {
+        other.send(Signal::Resume {
+            session: id.digest(),
+            stream: Token::parse(opening.trim_end_matches('_')).unwrap(),
+            seen: None,
+            reader: Token::parse("r").unwrap(),
+        });
+    }
+    let mut lives = 0;
+    while lives < 2 {
+        let signal = timeout(SOON, heard.next()).await.unwrap().unwrap();
+        let Signal::Piece { at, piece, .. } = signal else {
+            panic!("{signal:?}");
+        };
+        assert!(
+            at == 0 && piece == Piece::Alive,
+            "the first reader was sent off"
+        );
+        lives += 1;
+    }
 }
 
 #[tokio::test]

@@ -31,7 +31,8 @@ pub(super) struct Stage {
     /// The channel of the first server.
     pub(super) events: Arc<dyn Events>,
     pub(super) bus: MemoryBus,
-    _redis: Option<RedisServer>,
+    /// Where they keep it, unless that is memory.
+    pub(super) redis: Option<RedisServer>,
 }
 
 /// What one server has of what all share.
@@ -97,7 +98,7 @@ impl Stage {
             members,
             events: parts[0].events.clone(),
             bus,
-            _redis: redis,
+            redis,
         }
     }
 

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use mcp_serve::{
     events::{Change, Event},
+    session::SessionId,
+    signals::{Signal, Signals as _},
     test_util::{Legacy, Next, SseReader},
 };
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::stage::{Probed, SOON, next};
 
@@ -86,4 +89,35 @@ async fn what_a_session_subscribes_to_at_one_replica_is_told_at_another() {
     publish(&probed, Change::Resource("test:a".into()));
     let event = next(&mut stream).await.json();
     assert_eq!(event["params"]["uri"], "test:a");
+}
+
+#[tokio::test]
+async fn a_stream_is_newer_than_any_that_was_heard_of_unless_that_cannot_be() {
+    let probed = Probed::start().await;
+    let session = probed.stage.open("me").await;
+    let other = probed.stage.bus.join();
+    let mut heard = other.receive();
+    let id = SessionId::parse(session.session.as_deref().unwrap()).unwrap();
+    let mut newest = 0;
+    // Of clocks that are ahead, and of one that cannot be.
+    for (ahead_ms, counts) in [
+        (1_800_000, true),
+        (u64::MAX / 2, false),
+        (600_000, true),
+        (0, true),
+    ] {
+        let mut stream = open(&session.at(probed.stage.at(1))).await;
+        let told = timeout(SOON, heard.next()).await.unwrap();
+        let Some(Signal::StreamOpened { at, .. }) = told else {
+            panic!("{told:?}");
+        };
+        assert!((newest + 1..u64::MAX / 4).contains(&at), "{at} {newest}");
+        let (at, tie) = (at + ahead_ms, u64::MAX);
+        let session = id.digest();
+        other.send(Signal::StreamOpened { session, at, tie });
+        assert!(stream.rest(SOON).await.is_empty());
+        if counts {
+            newest = at;
+        }
+    }
 }

@@ -7,12 +7,21 @@ use http::request::Parts;
 use mcp_serve::{
     Config,
     auth::{AuthError, Authenticator, Principal},
-    session::{self, MemorySessions},
+    session::{
+        self, MemorySessions, Session, SessionChange, SessionError, SessionId, SessionStore,
+    },
     test_util::{Legacy, RawClient},
 };
 use serde_json::json;
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
-use super::probe::{Running, start, start_with};
+use super::{
+    SOON,
+    probe::{Fate, Running, start, start_with},
+};
 
 /// Takes the name in `Authorization` for the caller's; good enough to tell two apart.
 struct ByName;
@@ -76,6 +85,84 @@ async fn a_session_is_named_well_and_lives_until_it_is_deleted() {
     assert_eq!(legacy.delete().await.unwrap(), 404);
     let gone = legacy.call("tools/list", json!({})).await.unwrap();
     assert_eq!((gone.status(), gone.error_code()), (404, -32001));
+}
+
+/// Sessions whose end is known only after a while, and then as that of another try.
+struct Hesitant {
+    sessions: MemorySessions,
+    ended: Arc<Notify>,
+}
+
+#[async_trait]
+impl SessionStore for Hesitant {
+    async fn create(&self, session: Session) -> Result<SessionId, SessionError> {
+        self.sessions.create(session).await
+    }
+
+    async fn touch(
+        &self,
+        id: &SessionId,
+        principal: &Principal,
+    ) -> Result<Option<Arc<Session>>, SessionError> {
+        self.sessions.touch(id, principal).await
+    }
+
+    async fn change(
+        &self,
+        id: &SessionId,
+        principal: &Principal,
+        change: SessionChange,
+    ) -> Result<bool, SessionError> {
+        self.sessions.change(id, principal, change).await
+    }
+
+    async fn delete(&self, id: &SessionId, principal: &Principal) -> Result<bool, SessionError> {
+        self.sessions.delete(id, principal).await?;
+        self.ended.notify_one();
+        sleep(Duration::from_millis(300)).await;
+        self.sessions.delete(id, principal).await
+    }
+
+    async fn sweep(&self) {
+        self.sessions.sweep().await;
+    }
+
+    async fn count(&self) -> Result<usize, SessionError> {
+        self.sessions.count().await
+    }
+}
+
+#[tokio::test]
+async fn what_runs_in_a_session_ends_with_it_whether_or_not_the_client_waits_for_that() {
+    let ended = Arc::new(Notify::new());
+    let mut running = start_with(|config| {
+        config.sessions = Arc::new(Hesitant {
+            sessions: MemorySessions::default(),
+            ended: ended.clone(),
+        });
+    })
+    .await;
+    for waits in [false, true] {
+        let mut legacy = running.server.legacy("2025-11-25").await;
+        let slow = json!({"name": "slow", "arguments": {"millis": 60_000}});
+        let body = legacy.body("tools/call", slow);
+        let call = {
+            let legacy = legacy.clone();
+            tokio::spawn(async move { legacy.post(&body).await })
+        };
+        assert_eq!(running.fate().await, Fate::Begun);
+        let ending = legacy.clone();
+        let mut ending = tokio::spawn(async move { ending.delete().await });
+        if waits {
+            assert_eq!((&mut ending).await.unwrap().unwrap(), 204);
+        } else {
+            timeout(SOON, ended.notified()).await.unwrap();
+            ending.abort();
+        }
+        assert_eq!(running.fate().await, Fate::Dropped);
+        assert_eq!(legacy.delete().await.unwrap(), 404);
+        call.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]

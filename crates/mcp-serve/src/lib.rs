@@ -23,6 +23,7 @@ pub mod transport;
 
 mod gate;
 mod guard;
+mod hex;
 mod router;
 mod server;
 

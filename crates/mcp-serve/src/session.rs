@@ -62,30 +62,41 @@ impl Session {
 
 /// The name of a session: 192 bits of the operating system's randomness, base64url.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct SessionId(Arc<str>);
+pub struct SessionId {
+    text: Arc<str>,
+    /// The store and whoever works for the session ask for it on every request.
+    digest: SessionDigest,
+}
 
 impl SessionId {
     /// A new id.
     pub fn random() -> Result<Self, SessionError> {
         let mut bytes = [0_u8; 24];
         getrandom::fill(&mut bytes).map_err(|_| SessionError::Unavailable)?;
-        Ok(Self(URL_SAFE_NO_PAD.encode(bytes).into()))
+        Ok(Self::of(&URL_SAFE_NO_PAD.encode(bytes)))
     }
 
     /// An id as a client sent it: 1 to 128 visible ASCII characters, otherwise `None`.
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        fits.then(|| Self(text.into()))
+        fits.then(|| Self::of(text))
+    }
+
+    fn of(text: &str) -> Self {
+        Self {
+            text: text.into(),
+            digest: SessionDigest::of(text),
+        }
     }
 
     /// The id as it goes into the `Mcp-Session-Id` header.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// What the session is called where its id must not be seen.
     pub fn digest(&self) -> SessionDigest {
-        SessionDigest::of(self)
+        self.digest
     }
 }
 

@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use super::wire;
+use crate::hex;
 
 /// Where Redis is and how it is asked. `Debug` hides passwords.
 #[derive(Clone, PartialEq, Eq)]
@@ -274,6 +275,14 @@ impl Settings {
         wire::check(self).map_err(|_| SettingsError(FORMS.to_owned()))
     }
 
+    /// Every server once and its place among them, from the one at `first` on, of which only the
+    /// remainder counts.
+    pub(super) fn in_turn(&self, first: usize) -> impl Iterator<Item = (usize, &Address)> {
+        let count = self.servers.len().max(1);
+        let places = (0..count).map(move |at| (first % count + at) % count);
+        places.filter_map(|at| Some((at, self.servers.get(at)?)))
+    }
+
     /// Where Redis is, for the log.
     pub(super) fn places(&self) -> String {
         let places: Vec<_> = self.servers.iter().map(ToString::to_string).collect();
@@ -415,13 +424,7 @@ fn decoded(text: &str) -> Option<String> {
         if byte == b'%' {
             let (digits, after) = rest.split_at_checked(2)?;
             rest = after;
-            let digits = str::from_utf8(digits).ok()?;
-            let plain = digits.bytes().all(|b| b.is_ascii_hexdigit());
-            bytes.push(
-                plain
-                    .then(|| u8::from_str_radix(digits, 16).ok())
-                    .flatten()?,
-            );
+            bytes.extend(hex::read::<1>(str::from_utf8(digits).ok()?)?);
         } else {
             bytes.push(byte);
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest as _, Sha256};
 
-use super::SessionId;
+use crate::hex;
 
 /// SHA-256 of a session's id: names the session to other replicas and in Redis, and is of no use to
 /// who reads it there. Written as 64 lower-case hexadecimal digits.
@@ -13,9 +13,9 @@ use super::SessionId;
 pub struct SessionDigest([u8; 32]);
 
 impl SessionDigest {
-    /// The digest of `id`.
-    pub(super) fn of(id: &SessionId) -> Self {
-        Self(Sha256::digest(id.as_str()).into())
+    /// The digest of the id `id`.
+    pub(super) fn of(id: &str) -> Self {
+        Self(Sha256::digest(id).into())
     }
 
     /// The digest itself.
@@ -23,31 +23,15 @@ impl SessionDigest {
         &self.0
     }
 
-    /// A digest as it is written; `None` for anything else.
+    /// A digest as it is written; `None` for what is none.
     pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.as_bytes();
-        if digits.len() != 64 {
-            return None;
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-        }
-        Some(Self(bytes))
-    }
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+        hex::read(text).map(Self)
     }
 }
 
 impl fmt::Display for SessionDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hex::write(f, &self.0)
     }
 }
 
@@ -73,6 +57,7 @@ impl<'de> Deserialize<'de> for SessionDigest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::SessionId;
 
     #[test]
     fn a_digest_is_read_as_it_is_written_and_says_nothing_of_the_id() {
@@ -89,7 +74,13 @@ mod tests {
             serde_json::from_str::<SessionDigest>(&json).unwrap(),
             digest
         );
-        for wrong in ["", "abc", &"g".repeat(64), &"A".repeat(64), &"a".repeat(65)] {
+        for wrong in [
+            "",
+            "abc",
+            &"g".repeat(64),
+            &"+1".repeat(32),
+            &"a".repeat(65),
+        ] {
             assert_eq!(SessionDigest::parse(wrong), None, "{wrong}");
         }
     }

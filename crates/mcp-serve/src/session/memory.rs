@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    EndReason, Limits, Session, SessionChange, SessionEnd, SessionError, SessionId, SessionStore,
+    EndReason, Limits, Session, SessionChange, SessionDigest, SessionEnd, SessionError, SessionId,
+    SessionStore,
 };
 use crate::auth::Principal;
 
@@ -22,7 +23,7 @@ pub struct MemorySessions {
 
 #[derive(Debug, Default)]
 struct Open {
-    entries: HashMap<SessionId, Entry>,
+    entries: HashMap<SessionDigest, Entry>,
     per_principal: HashMap<Principal, usize>,
 }
 
@@ -89,7 +90,7 @@ impl MemorySessions {
             created: now,
             used: now,
         };
-        open.entries.insert(id.clone(), entry);
+        open.entries.insert(id.digest(), entry);
         Ok(id)
     }
 
@@ -102,7 +103,7 @@ impl MemorySessions {
         let over: Vec<_> = open
             .entries
             .iter()
-            .filter_map(|(id, entry)| Some((id.clone(), self.ended(entry, now)?)))
+            .filter_map(|(id, entry)| Some((*id, self.ended(entry, now)?)))
             .collect();
         for (id, (reason, at)) in over {
             ends.extend(open.remove(&id, reason, at));
@@ -125,7 +126,8 @@ impl MemorySessions {
     ) -> Option<T> {
         let now = Instant::now();
         let mut open = self.open();
-        let entry = open.entries.get_mut(id)?;
+        let id = id.digest();
+        let entry = open.entries.get_mut(&id)?;
         if entry.session.principal != *principal {
             return None;
         }
@@ -133,7 +135,7 @@ impl MemorySessions {
             entry.used = now;
             return Some(with(entry));
         };
-        let end = open.remove(id, reason, at);
+        let end = open.remove(&id, reason, at);
         drop(open);
         self.tell(end);
         None
@@ -147,7 +149,7 @@ impl Default for MemorySessions {
 }
 
 impl Open {
-    fn remove(&mut self, id: &SessionId, reason: EndReason, at: Instant) -> Option<SessionEnd> {
+    fn remove(&mut self, id: &SessionDigest, reason: EndReason, at: Instant) -> Option<SessionEnd> {
         let entry = self.entries.remove(id)?;
         if let Some(count) = self.per_principal.get_mut(&entry.session.principal) {
             *count -= 1;
@@ -162,12 +164,12 @@ impl Open {
     }
 
     /// The session, of `principal` or of anybody, that was idle for the longest time.
-    fn longest_idle(&self, principal: Option<&Principal>) -> Option<(SessionId, Instant)> {
+    fn longest_idle(&self, principal: Option<&Principal>) -> Option<(SessionDigest, Instant)> {
         self.entries
             .iter()
             .filter(|(_, entry)| principal.is_none_or(|it| entry.session.principal == *it))
             .min_by_key(|(_, entry)| entry.used)
-            .map(|(id, entry)| (id.clone(), entry.used))
+            .map(|(id, entry)| (*id, entry.used))
     }
 
     fn of(&self, principal: &Principal) -> usize {
@@ -222,7 +224,9 @@ impl SessionStore for MemorySessions {
         if self.with_entry(id, principal, |_| ()).is_none() {
             return Ok(false);
         }
-        let end = self.open().remove(id, EndReason::Deleted, Instant::now());
+        let end = self
+            .open()
+            .remove(&id.digest(), EndReason::Deleted, Instant::now());
         self.tell(end);
         Ok(end.is_some())
     }

@@ -212,8 +212,7 @@ impl SessionStore for RedisSessions {
         principal: &Principal,
     ) -> Result<Option<Arc<Session>>, SessionError> {
         let digest = id.digest();
-        let known = self.known.get(&digest);
-        let asked = self.known.ask();
+        let (known, asked) = self.known.ask(&digest);
         let generation = known.as_ref().map_or("", |entry| &entry.generation);
         let call = self.on(&self.scripts.touch, &digest, principal);
         match (self.say(call.arg(generation)).await, known) {
@@ -222,11 +221,11 @@ impl SessionStore for RedisSessions {
                 Ok(Some(entry.session))
             }
             (Ok(said), _) => Ok(self.heard(digest, principal, asked, said).await),
-            (Err(_), Some(entry)) if entry.holds(self.grace, self.limits.idle) => {
-                // It may have been forgotten while Redis was asked.
-                let lives = self.known.get(&digest).is_some();
-                let is_own = entry.session.principal == *principal;
-                Ok((lives && is_own).then_some(entry.session))
+            // What was forgotten while Redis was asked does not go on.
+            (Err(_), Some(entry))
+                if entry.holds(self.grace, self.limits.idle) && self.known.has(&digest) =>
+            {
+                Ok((entry.session.principal == *principal).then_some(entry.session))
             }
             (Err(error), _) => Err(error),
         }
@@ -239,7 +238,7 @@ impl SessionStore for RedisSessions {
         change: SessionChange,
     ) -> Result<bool, SessionError> {
         let digest = id.digest();
-        let asked = self.known.ask();
+        let (_, asked) = self.known.ask(&digest);
         let max = self.limits.subscriptions_max;
         let (kind, value): (_, Arc<str>) = match change {
             SessionChange::LogLevel(level) => {
@@ -263,7 +262,7 @@ impl SessionStore for RedisSessions {
 
     async fn delete(&self, id: &SessionId, principal: &Principal) -> Result<bool, SessionError> {
         let digest = id.digest();
-        let asked = self.known.ask();
+        let (_, asked) = self.known.ask(&digest);
         let call = self.on(&self.scripts.delete, &digest, principal);
         match self.say(call).await? {
             Said::Ended(times) => {

@@ -4,6 +4,8 @@ use std::{fmt, io};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::hex;
+
 /// A token: `mcpn_`, 43 random letters and digits (256 bits), and six that are a checksum of all
 /// before them.
 ///
@@ -104,22 +106,15 @@ impl TokenHash {
     }
 
     /// A hash written in 64 hexadecimal digits, otherwise `None`.
-    pub fn parse(hex: &str) -> Option<Self> {
-        let mut bytes = [0_u8; 32];
-        if hex.len() != 2 * bytes.len() || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-            *byte = u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()?;
-        }
-        Some(Self(bytes))
+    pub fn parse(digits: &str) -> Option<Self> {
+        hex::read(digits).map(Self)
     }
 }
 
 impl fmt::Display for TokenHash {
     /// In 64 hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hex::write(f, &self.0)
     }
 }
 

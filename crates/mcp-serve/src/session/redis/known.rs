@@ -55,16 +55,19 @@ impl Known {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be called before Redis is asked.
-    pub(super) fn ask(&self) -> Asked {
-        Asked {
+    /// What is remembered of a session. To be called before Redis is asked.
+    pub(super) fn ask(&self, digest: &SessionDigest) -> (Option<Entry>, Asked) {
+        let entries = self.entries();
+        let asked = Asked {
             at: Instant::now(),
-            forgotten: self.entries().forgotten,
-        }
+            forgotten: entries.forgotten,
+        };
+        (entries.map.get(digest).cloned(), asked)
     }
 
-    pub(super) fn get(&self, digest: &SessionDigest) -> Option<Entry> {
-        self.entries().map.get(digest).cloned()
+    /// Whether it is still remembered.
+    pub(super) fn has(&self, digest: &SessionDigest) -> bool {
+        self.entries().map.contains_key(digest)
     }
 
     /// Redis said that the record is as it was.
@@ -162,6 +165,10 @@ mod tests {
         known.learn(digest, Arc::new(session), "1".into(), asked, left);
     }
 
+    fn get(known: &Known, digest: &SessionDigest) -> Option<Entry> {
+        known.ask(digest).0
+    }
+
     fn digest() -> SessionDigest {
         SessionId::random().unwrap().digest()
     }
@@ -170,35 +177,35 @@ mod tests {
     async fn grace_is_counted_from_the_last_question_and_ends_with_the_session() {
         let known = Known::new(10);
         let (long, short) = (digest(), digest());
-        learn(&known, long, known.ask(), IDLE);
-        learn(&known, short, known.ask(), GRACE / 2);
+        learn(&known, long, known.ask(&long).1, IDLE);
+        learn(&known, short, known.ask(&short).1, GRACE / 2);
         tokio::time::advance(GRACE / 2).await;
-        assert!(!known.get(&short).unwrap().holds(GRACE, IDLE));
-        known.renew(&long, known.ask());
+        assert!(!get(&known, &short).unwrap().holds(GRACE, IDLE));
+        known.renew(&long, known.ask(&long).1);
         tokio::time::advance(GRACE / 2).await;
-        assert!(known.get(&long).unwrap().holds(GRACE, IDLE));
-        assert!(!known.get(&long).unwrap().holds(GRACE, GRACE / 2));
+        assert!(get(&known, &long).unwrap().holds(GRACE, IDLE));
+        assert!(!get(&known, &long).unwrap().holds(GRACE, GRACE / 2));
         tokio::time::advance(GRACE / 2).await;
-        assert!(!known.get(&long).unwrap().holds(GRACE, IDLE));
+        assert!(!get(&known, &long).unwrap().holds(GRACE, IDLE));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_is_older_than_the_end_brings_nothing_back() {
         let known = Known::new(10);
         let ended = digest();
-        let asked = known.ask();
+        let (_, asked) = known.ask(&ended);
         known.forget(&ended);
         learn(&known, ended, asked, IDLE);
         known.renew(&ended, asked);
-        assert!(known.get(&ended).is_none());
-        learn(&known, ended, known.ask(), IDLE);
-        assert!(known.get(&ended).is_some());
+        assert!(get(&known, &ended).is_none());
+        learn(&known, ended, known.ask(&ended).1, IDLE);
+        assert!(get(&known, &ended).is_some());
         // Others who try ids do not keep it from learning.
-        let asked = known.ask();
+        let (_, asked) = known.ask(&ended);
         known.drop_unknown(&ended);
         let other = digest();
         learn(&known, other, asked, IDLE);
-        assert!(known.get(&other).is_some() && known.get(&ended).is_none());
+        assert!(get(&known, &other).is_some() && get(&known, &ended).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -207,11 +214,11 @@ mod tests {
         let digests: Vec<_> = (0..100).map(|_| digest()).collect();
         for digest in &digests {
             tokio::time::advance(Duration::from_millis(1)).await;
-            learn(&known, *digest, known.ask(), IDLE);
+            learn(&known, *digest, known.ask(digest).1, IDLE);
             assert!(known.entries().map.len() <= 8);
-            assert!(known.get(digest).is_some());
+            assert!(get(&known, digest).is_some());
         }
-        assert!(known.get(&digests[98]).is_some());
+        assert!(get(&known, &digests[98]).is_some());
         known.sweep(Duration::ZERO);
         assert!(known.entries().map.is_empty());
     }

@@ -147,7 +147,8 @@ async fn what_is_no_record_is_no_session_and_is_removed() {
 
 #[tokio::test]
 async fn what_redis_lost_is_no_session_although_a_replica_remembers_it() {
-    let mut world = World::open(Kind::Redis, Limits::default()).await;
+    let server = RedisServer::start().await;
+    let mut world = World::on(server, Limits::default(), GRACE).await;
     let me = Principal::new("me");
     let id = world.one.create(session("me")).await.unwrap();
     for replica in [&world.one, &world.other] {
@@ -158,6 +159,77 @@ async fn what_redis_lost_is_no_session_although_a_replica_remembers_it() {
         assert!(replica.touch(&id, &me).await.unwrap().is_none());
         assert_eq!(replica.count().await.unwrap(), 0);
     }
+    // Nor does it come back while nobody can be asked.
+    world.server().kill();
+    let away = world.one.touch(&id, &me).await.unwrap_err();
+    assert_eq!(away, SessionError::Unavailable);
+}
+
+#[tokio::test]
+async fn of_sessions_that_ended_nothing_is_left() {
+    let world = World::open(Kind::Redis, Limits::default()).await;
+    let me = Principal::new("me");
+    let deleted = world.one.create(session("me")).await.unwrap();
+    assert!(world.other.delete(&deleted, &me).await.unwrap());
+    let mut redis = world.redis().await;
+    assert_eq!(keys(&mut redis).await, [""; 0]);
+    world.one.create(session("me")).await.unwrap();
+    world.pass(Duration::from_mins(61)).await;
+    world.one.sweep().await;
+    let left = keys(&mut redis).await;
+    assert_eq!(
+        left.len(),
+        1,
+        "the place, for as long as a session lasts: {left:?}"
+    );
+    assert!(left[0].contains("places"), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_was_used_meanwhile_does_not_give_way() {
+    let world = World::open(Kind::Redis, Limits::default()).await;
+    let id = world.one.create(session("me")).await.unwrap();
+    let mut redis = world.redis().await;
+    let digest = id.digest().to_string();
+    let [used, ends] =
+        ["used", "ends"].map(|by| format!("{PREFIX}sessions:{{{}}}:{by}", &digest[..1]));
+    let last: u64 = redis.zscore(&used, &digest).await.unwrap();
+    let evict = redis::Script::new(include_str!("../../../src/session/redis/evict.lua"));
+    for (before, said) in [(last - 1, "used"), (last, "ended"), (last, "used")] {
+        let mut call = evict.key(key(&id));
+        call.key(&used).key(&ends).arg(&digest).arg(before);
+        let told: Vec<redis::Value> = call.invoke_async(&mut redis).await.unwrap();
+        let word: String = redis::from_redis_value(told[0].clone()).unwrap();
+        assert_eq!(word, said);
+    }
+    let found = world.one.touch(&id, &Principal::new("me")).await.unwrap();
+    assert!(found.is_none());
+}
+
+#[tokio::test]
+async fn a_place_is_free_at_once_when_the_server_was_full_or_the_record_is_lost() {
+    let limits = Limits {
+        sessions_max: 1,
+        per_principal_max: 1,
+        ..Limits::default()
+    };
+    let world = World::open(Kind::Redis, limits).await;
+    let first = world.one.create(session("other")).await.unwrap();
+    let full = world.one.create(session("me")).await.unwrap_err();
+    assert!(matches!(full, SessionError::Full { .. }), "{full:?}");
+    let other = Principal::new("other");
+    assert!(world.one.delete(&first, &other).await.unwrap());
+    assert!(world.one.create(session("me")).await.is_ok());
+
+    let limits = Limits {
+        per_principal_max: 1,
+        ..Limits::default()
+    };
+    let world = World::open(Kind::Redis, limits).await;
+    let lost = world.one.create(session("me")).await.unwrap();
+    world.pass(Duration::from_secs(30)).await;
+    let _: () = world.redis().await.del(key(&lost)).await.unwrap();
+    assert!(world.one.create(session("me")).await.is_ok());
 }
 
 #[tokio::test]
@@ -174,7 +246,9 @@ async fn a_lost_index_is_made_good_by_use() {
     assert_eq!(world.one.count().await.unwrap(), 0);
     assert!(world.one.touch(&id, &me).await.unwrap().is_some());
     assert_eq!(world.other.count().await.unwrap(), 1);
-    for key in keys(&mut redis).await {
+    let keys = keys(&mut redis).await;
+    assert_eq!(keys.len(), 3, "the record and both orders: {keys:?}");
+    for key in keys {
         let left: i64 = redis.pttl(&key).await.unwrap();
         assert!(left > 0, "{key}");
     }
@@ -270,9 +344,19 @@ async fn a_request_is_one_round_trip() {
     assert!(world.one.touch(&id, &me).await.unwrap().is_some());
     assert!(world.one.change(&id, &me, level.clone()).await.unwrap());
     let before = evaluations(world.server()).await;
+    let read = world.server().cli(&["INFO", "commandstats"]).await;
     for _ in 0..10 {
         assert!(world.one.touch(&id, &me).await.unwrap().is_some());
     }
+    // The record is not sent to whoever has it.
+    let of = |stats: &str| {
+        let line = stats
+            .lines()
+            .find(|line| line.starts_with("cmdstat_hgetall"));
+        line.map(|line| line.split(',').next().unwrap().to_owned())
+    };
+    let stats = world.server().cli(&["INFO", "commandstats"]).await;
+    assert_eq!(of(&read), of(&stats));
     assert!(world.one.change(&id, &me, level).await.unwrap());
     assert_eq!(evaluations(world.server()).await - before, 11);
 }

@@ -79,20 +79,23 @@ impl Redis {
         command: &Cmd,
         again: Again,
     ) -> Result<T, RedisError> {
-        let value = call::call(&self.0.core, command, again).await?;
+        let core = &self.0.core;
+        let value = call::call(core, command, again, call::end(core)).await?;
         T::from_redis_value(value).map_err(|_| unexpected())
     }
 
-    /// Runs a script, which is sent whole only to a server that does not know it yet.
+    /// Runs a script, which is sent whole only to a server that does not know it yet. The deadline is
+    /// for both ways together.
     pub async fn eval<T: FromRedisValue>(
         &self,
         invocation: &Invocation<'_>,
         again: Again,
     ) -> Result<T, RedisError> {
         let core = &self.0.core;
-        let value = match call::call(core, &invocation.by_hash(), again).await {
+        let end = call::end(core);
+        let value = match call::call(core, &invocation.by_hash(), again, end).await {
             Err(RedisError::Refused(why)) if why.starts_with("NOSCRIPT") => {
-                call::call(core, &invocation.by_source(), again).await?
+                call::call(core, &invocation.by_source(), again, end).await?
             }
             answer => answer?,
         };

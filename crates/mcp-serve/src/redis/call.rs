@@ -15,13 +15,21 @@ use super::{
 /// The pauses between the tries of one call.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(200)];
 
-/// Sends `command` until it has an answer, it is not to be sent again, or time is up.
-pub(super) async fn call(core: &Core, command: &Cmd, again: Again) -> Result<Value, RedisError> {
-    let deadlines = &core.settings.deadlines;
-    let end = Instant::now() + deadlines.request;
+/// When a request that begins now has to be over.
+pub(super) fn end(core: &Core) -> Instant {
+    Instant::now() + core.settings.deadlines.request
+}
+
+/// Sends `command` until it has an answer, it is not to be sent again, or it is `end`.
+pub(super) async fn call(
+    core: &Core,
+    command: &Cmd,
+    again: Again,
+    end: Instant,
+) -> Result<Value, RedisError> {
     let mut pauses = PAUSES.iter();
     loop {
-        let by = end.min(Instant::now() + deadlines.attempt);
+        let by = end.min(Instant::now() + core.settings.deadlines.attempt);
         let lost = match core.live(by).await {
             Some(live) => match attempt(core, &live, command, by).await {
                 Ok(value) => return Ok(value),

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     sentinel,
     settings::{Address, Kind, Settings, SettingsError},
-    trouble,
+    trouble::{self, SILENT},
     wire::Wire,
     with_jitter,
 };
@@ -35,6 +35,8 @@ pub(super) struct Core {
     failures: AtomicU32,
     /// The number of the newest connection.
     newest: AtomicU64,
+    /// Which of several servers is to be asked first.
+    pub(super) first: AtomicUsize,
     complaints: mpsc::Sender<Complaint>,
 }
 
@@ -80,7 +82,6 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How often a connection is asked whether it works.
 const BEAT: Duration = Duration::from_secs(1);
-const SILENT: &str = "it does not answer in time";
 /// Complaints beyond those that wait are about the same.
 const COMPLAINTS: usize = 8;
 
@@ -99,6 +100,7 @@ impl Core {
             was_away: AtomicBool::new(false),
             failures: AtomicU32::new(0),
             newest: AtomicU64::new(0),
+            first: AtomicUsize::new(0),
             complaints,
         };
         Ok((core, inbox))
@@ -204,6 +206,7 @@ pub(super) async fn keep(core: Arc<Core>, mut inbox: mpsc::Receiver<Complaint>) 
             None => connected(&core).await,
         };
         core.set_up(live.clone());
+        let since = Instant::now();
         match watched(&core, &live, &mut inbox).await {
             Ended::Lost => {
                 tracing::debug!("the connection to Redis ended");
@@ -214,6 +217,10 @@ pub(super) async fn keep(core: Arc<Core>, mut inbox: mpsc::Receiver<Complaint>) 
                 Ok(live) => better = Some(live),
                 Err(reason) => core.set_down(&reason),
             },
+        }
+        // The next one may end as soon as it stands, too.
+        if better.is_none() && since.elapsed() < BEAT {
+            sleep(with_jitter(BACKOFF_MIN)).await;
         }
     }
 }
@@ -226,8 +233,20 @@ enum Ended {
     Stale,
 }
 
-/// Tries until there is a connection.
+/// Tries until there is a connection. What is not there soon is away, whatever takes so long.
 async fn connected(core: &Arc<Core>) -> Live {
+    let connecting = tried(core);
+    tokio::pin!(connecting);
+    if let Ok(live) = timeout(core.settings.deadlines.connect, &mut connecting).await {
+        return live;
+    }
+    if !matches!(&*core.state.borrow(), State::Down) {
+        core.set_down(SILENT);
+    }
+    connecting.await
+}
+
+async fn tried(core: &Arc<Core>) -> Live {
     let since = Instant::now();
     let mut pause = BACKOFF_MIN;
     loop {
@@ -247,9 +266,13 @@ async fn connected(core: &Arc<Core>) -> Live {
 async fn attempted(core: &Arc<Core>) -> Result<Live, String> {
     let number = core.newest.fetch_add(1, Ordering::Relaxed) + 1;
     // What a connection asks of several servers takes several times as long.
-    let limit = core.settings.deadlines.connect * 3;
+    let sentinels = match core.settings.kind {
+        Kind::Sentinel(_) => u32::try_from(core.settings.servers.len()).unwrap_or(u32::MAX),
+        Kind::Single | Kind::Cluster => 0,
+    };
+    let limit = core.settings.deadlines.connect * sentinels.saturating_add(3);
     let tried = timeout(limit, connect(core, number)).await;
-    tried.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+    tried.unwrap_or_else(|_| Err(SILENT.to_owned()))
 }
 
 /// One try to connect.
@@ -257,7 +280,7 @@ async fn connect(core: &Arc<Core>, number: u64) -> Result<Live, String> {
     let settings = &core.settings;
     let address = match &settings.kind {
         Kind::Single => settings.servers.first().cloned(),
-        Kind::Sentinel(name) => Some(sentinel::primary(settings, name).await?),
+        Kind::Sentinel(name) => Some(sentinel::primary(settings, name, &core.first).await?),
         Kind::Cluster => None,
     };
     let wire = match &address {
@@ -349,7 +372,7 @@ async fn sentinels_disagree(core: &Core, live: &Live) -> bool {
     let Kind::Sentinel(name) = &core.settings.kind else {
         return false;
     };
-    let found = sentinel::primary(&core.settings, name).await;
+    let found = sentinel::primary(&core.settings, name, &core.first).await;
     found.is_ok_and(|primary| Some(&primary) != live.address.as_ref())
 }
 

@@ -1,5 +1,7 @@
 //! Asks sentinels which server is the primary.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use redis::AsyncConnectionConfig;
 use tokio::time::timeout;
 
@@ -9,13 +11,21 @@ use super::{
 };
 
 /// The address of the primary called `name`, from the first sentinel that knows it; `Err` with the
-/// reason in words.
-pub(super) async fn primary(settings: &Settings, name: &str) -> Result<Address, String> {
+/// reason in words. They are asked in turn, and the next time the one at `first` comes first: the one
+/// that answered.
+pub(super) async fn primary(
+    settings: &Settings,
+    name: &str,
+    first: &AtomicUsize,
+) -> Result<Address, String> {
     let mut reason = String::new();
-    for sentinel in &settings.servers {
+    for (at, sentinel) in settings.in_turn(first.load(Ordering::Relaxed)) {
         let asked = timeout(settings.deadlines.connect, ask(settings, sentinel, name));
         reason = match asked.await {
-            Ok(Ok(Some(address))) => return Ok(address),
+            Ok(Ok(Some(address))) => {
+                first.store(at, Ordering::Relaxed);
+                return Ok(address);
+            }
             Ok(Ok(None)) => format!("the sentinels know no primary called {name}"),
             Ok(Err(error)) => {
                 let why = trouble::of_connection(&error);

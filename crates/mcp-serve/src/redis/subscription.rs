@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -14,7 +14,7 @@ use tokio::{
     time::{Duration, Instant, interval, timeout},
 };
 
-use super::{RedisError, keeper::Core, settings::Address, wire};
+use super::{RedisError, keeper::Core, settings::Address, trouble, wire};
 
 /// What was published in a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ const WAITING_MAX: usize = 4096;
 /// How often the connection is asked whether it works.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// Subscribes to `channels` where the connection of `core` leads.
+/// Subscribes to `channels` where the connection of `core` leads, or at a node of the cluster.
 pub(super) async fn subscribe(
     core: &Arc<Core>,
     channels: &[String],
@@ -46,14 +46,23 @@ pub(super) async fn subscribe(
     let deadlines = core.settings.deadlines;
     let live = core.live(Instant::now() + deadlines.request).await;
     let live = live.ok_or(RedisError::Unavailable)?;
-    let addresses: Vec<_> = match &live.address {
-        Some(address) => vec![address.clone()],
-        None => core.settings.servers.clone(),
+    let addresses: Vec<_> = if let Some(address) = &live.address {
+        vec![address]
+    } else {
+        // Another one each time: of one that the cluster has lost, nothing is heard.
+        let first = core.first.fetch_add(1, Ordering::Relaxed);
+        core.settings.in_turn(first).map(|it| it.1).collect()
     };
-    for address in &addresses {
+    let mut lost = RedisError::Unavailable;
+    for address in addresses {
         let opened = timeout(deadlines.connect, open(core, address, channels)).await;
-        let Ok(Ok((sink, stream))) = opened else {
-            continue;
+        let (sink, stream) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => {
+                lost = trouble::of_command(error).into();
+                continue;
+            }
+            Err(_) => continue,
         };
         let (sender, messages) = mpsc::channel(WAITING_MAX);
         // A node of a cluster hears what is published anywhere in it.
@@ -62,7 +71,7 @@ pub(super) async fn subscribe(
         let task = tokio::spawn(relayed).abort_handle();
         return Ok(Subscription { messages, task });
     }
-    Err(RedisError::Unavailable)
+    Err(lost)
 }
 
 async fn open(

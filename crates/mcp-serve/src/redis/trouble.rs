@@ -4,6 +4,9 @@ use redis::{ErrorKind, ServerErrorKind};
 
 use super::RedisError;
 
+/// The reason that is none: nothing was said.
+pub(super) const SILENT: &str = "no answer in time";
+
 /// What became of a command that has no answer.
 #[derive(Debug)]
 pub(super) enum Lost {
@@ -54,7 +57,7 @@ pub(super) fn of_connection(error: &redis::RedisError) -> String {
         ErrorKind::ClusterConnectionNotFound => "no node of the cluster answers",
         ErrorKind::Server(_) | ErrorKind::Extension => return of_answer(error),
         _ if error.is_connection_refusal() => "nothing listens there (connection refused)",
-        _ if error.is_timeout() => "no answer in time",
+        _ if error.is_timeout() => SILENT,
         ErrorKind::Io | ErrorKind::Client => return of_transport(error),
         _ => return shown(error),
     };

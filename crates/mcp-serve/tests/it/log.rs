@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -18,6 +18,7 @@ use rmcp::{
 };
 use serde_json::{Value, json};
 use tokio::{process::Command, time::timeout};
+use tracing::Dispatch;
 use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
 
 use super::edge::start;
@@ -64,8 +65,13 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
+/// While there is one subscriber alone, what a thread without it comes upon first is written for nobody.
+static ANOTHER: LazyLock<Dispatch> =
+    LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+
 /// The log of this thread at the level `trace`, the most that can ever be written.
 pub(crate) fn log() -> (Lines, tracing::subscriber::DefaultGuard) {
+    LazyLock::force(&ANOTHER);
     let lines = Lines::default();
     let layer = tracing_subscriber::fmt::layer()
         .json()

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     events::Received,
-    redis::{Redis, Subscription},
+    redis::{Redis, RedisError, Subscription},
 };
 
 /// Not even its own beats: the connection is dead, whatever it looks like.
@@ -28,14 +28,25 @@ pub(super) async fn listen(redis: Redis, channel: String, name: Arc<str>, here: 
     let channels = [channel];
     let mut up = redis.watch();
     let mut pause = PAUSE_MIN;
+    let mut was_refused = false;
     loop {
-        if let Ok(mut subscription) = redis.subscribe(&channels).await {
-            pause = PAUSE_MIN;
-            here.hears.send_replace(true);
-            // What was published before is lost.
-            here.miss();
-            hear(&mut subscription, &name, &here).await;
-            here.hears.send_replace(false);
+        match redis.subscribe(&channels).await {
+            Ok(mut subscription) => {
+                (pause, was_refused) = (PAUSE_MIN, false);
+                here.hears.send_replace(true);
+                // What was published before is lost.
+                here.miss();
+                hear(&mut subscription, &name, &here).await;
+                here.hears.send_replace(false);
+            }
+            Err(RedisError::Refused(reason)) if !was_refused => {
+                was_refused = true;
+                tracing::error!(
+                    reason,
+                    "Redis does not let the changes of replicas be heard"
+                );
+            }
+            Err(_) => {}
         }
         tokio::select! {
             () = sleep(pause) => {}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use mcp_serve::{
     redis::{Again, Redis, Script},
-    test_util::{RedisCluster, RedisSentinel},
+    test_util::{RedisCluster, RedisSentinel, RedisServer},
 };
 use redis::cmd;
 use tokio::time::{sleep, timeout};
@@ -59,6 +59,41 @@ async fn sentinels_are_asked_again_when_the_primary_is_lost_or_changed() {
     assert_eq!(timeout(FAILOVER, heard.next()).await.unwrap(), None);
     let unknown = connect(&group.url().replace("/main", "/other"));
     super::reason(&unknown, "know no primary called other").await;
+    silent_sentinels_are_passed_over(&group, &key).await;
+}
+
+/// However many they are; and the one that answered is asked first from then on.
+async fn silent_sentinels_are_passed_over(group: &RedisSentinel, key: &str) {
+    let silent: Vec<_> = (0..8)
+        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    let silent_at = silent.iter().map(|it| it.local_addr().unwrap().to_string());
+    let silent_at: Vec<_> = silent_at.collect();
+    let all = format!("://{},", silent_at.join(","));
+    let url = group.url().replacen("://", &all, 1);
+    let redis = connect(&url);
+    wait(&redis, true).await;
+    let primary = group.primary().await;
+    for _ in 0..3 {
+        let kill = ["CLIENT", "KILL", "TYPE", "normal"];
+        group.servers[primary].cli(&kill).await;
+        let found = set_at_last(&redis, key, 3).await;
+        assert!(found < Duration::from_secs(3), "{found:?}");
+    }
+    // Where they name another one, it is used, although the old one still takes writes.
+    let other = RedisServer::start().await;
+    let (host, port) = (other.addr().ip().to_string(), other.addr().port());
+    for sentinel in &group.sentinels {
+        sentinel.cli(&["SENTINEL", "REMOVE", "main"]).await;
+        let monitor = ["SENTINEL", "MONITOR", "main", &host, &port.to_string(), "2"];
+        sentinel.cli(&monitor).await;
+    }
+    let begun = Instant::now();
+    while other.cli(&["GET", key]).await != "4" {
+        set(&redis, key, 4).await;
+        assert!(begun.elapsed() < FAILOVER, "{:?}", redis.trouble());
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test]
@@ -84,6 +119,15 @@ async fn a_cluster_is_used_across_slots_through_moves_and_the_loss_of_a_primary(
     redis.command::<u32>(&publish, Again::Never).await.unwrap();
     let message = timeout(FAILOVER, heard.next()).await.unwrap().unwrap();
     assert_eq!(message.payload, b"one");
+    // Each at another node: of one that the cluster has lost, nothing would be heard.
+    let beside = redis.subscribe(&["mcp:events".to_owned()]).await.unwrap();
+    let mut nodes_heard_at = 0;
+    for node in &cluster.nodes {
+        let heard_by = node.cli(&["PUBSUB", "NUMSUB", "mcp:events"]).await;
+        nodes_heard_at += u32::from(heard_by.ends_with('1'));
+    }
+    assert_eq!(nodes_heard_at, 2);
+    drop(beside);
     a_slot_moves(&cluster, &redis).await;
     let key = redis.key("{lost}");
     assert!(set(&redis, &key, 1).await);

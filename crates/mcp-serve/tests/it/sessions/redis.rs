@@ -199,8 +199,8 @@ async fn a_session_that_was_used_meanwhile_does_not_give_way() {
         let mut call = evict.key(key(&id));
         call.key(&used).key(&ends).arg(&digest).arg(before);
         let told: Vec<redis::Value> = call.invoke_async(&mut redis).await.unwrap();
-        let word: String = redis::from_redis_value(told[0].clone()).unwrap();
-        assert_eq!(word, said);
+        let outcome: String = redis::from_redis_value(told[0].clone()).unwrap();
+        assert_eq!(outcome, said);
     }
     let found = world.one.touch(&id, &Principal::new("me")).await.unwrap();
     assert!(found.is_none());

@@ -23,6 +23,13 @@ pub struct Event {
     pub change: Change,
 }
 
+impl Event {
+    /// Whether clients of this `audience` hear of it.
+    pub fn is_for(&self, audience: &str) -> bool {
+        self.audience.as_deref().is_none_or(|it| it == audience)
+    }
+}
+
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {

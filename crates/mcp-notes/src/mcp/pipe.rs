@@ -8,9 +8,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mcp_serve::events::{Change, Event, Received, Subscription};
+use mcp_serve::{
+    auth::Principal,
+    events::{Change, Received, Subscription},
+};
 use rmcp::{
-    ErrorData, Peer, RoleServer, Service, ServiceExt as _,
+    ErrorData, Peer, RoleServer, Service, ServiceError, ServiceExt as _,
     model::{
         ClientNotification, ClientRequest, ProtocolVersion, ResourceUpdatedNotificationParam,
         ServerConfig, ServerResult, SubscriptionsListenResult,
@@ -54,6 +57,8 @@ where
     W: AsyncWrite + Send + Unpin + 'static,
 {
     let changes = handler.inner.events.subscribe();
+    let isolation = handler.inner.rules.isolation;
+    let audience = isolation.audience(&Principal::anonymous());
     let local = Local {
         handler,
         subscribed: Subscribed::default(),
@@ -76,7 +81,7 @@ where
     let telling = async {
         // A client of 2026-07-28 asks for notices with subscriptions/listen, and has no session.
         if peer.peer_info().is_some() {
-            tell(&peer, changes, &subscribed).await;
+            tell(&peer, changes, &audience, &subscribed).await;
         }
         std::future::pending().await
     };
@@ -90,28 +95,41 @@ where
 async fn tell(
     peer: &Peer<RoleServer>,
     mut changes: Box<dyn Subscription>,
+    audience: &str,
     subscribed: &Subscribed,
 ) {
     while let Some(received) = changes.next().await {
         let told = match received {
-            Received::Event(Event {
-                change: Change::Resources,
-                ..
-            })
-            | Received::Missed => peer.notify_resource_list_changed().await,
-            Received::Event(Event {
-                change: Change::Resource(uri),
-                ..
-            }) if subscribed.uris().contains(&*uri) => {
-                peer.notify_resource_updated(ResourceUpdatedNotificationParam::new(&*uri))
-                    .await
-            }
-            Received::Event(_) => Ok(()),
+            Received::Missed => catch_up(peer, subscribed).await,
+            // Over Redis those of other owners come too.
+            Received::Event(event) if !event.is_for(audience) => Ok(()),
+            Received::Event(event) => match event.change {
+                Change::Resources => peer.notify_resource_list_changed().await,
+                Change::Resource(uri) if subscribed.uris().contains(&*uri) => {
+                    updated(peer, &uri).await
+                }
+                _ => Ok(()),
+            },
         };
         if told.is_err() {
             return;
         }
     }
+}
+
+/// Says "changed" of everything that the client wants to hear of.
+async fn catch_up(peer: &Peer<RoleServer>, subscribed: &Subscribed) -> Result<(), ServiceError> {
+    peer.notify_resource_list_changed().await?;
+    let uris = subscribed.uris().clone();
+    for uri in uris {
+        updated(peer, &uri).await?;
+    }
+    Ok(())
+}
+
+async fn updated(peer: &Peer<RoleServer>, uri: &str) -> Result<(), ServiceError> {
+    peer.notify_resource_updated(ResourceUpdatedNotificationParam::new(uri))
+        .await
 }
 
 /// The URIs that `resources/subscribe` named; over HTTP they are in the session's record.

@@ -146,15 +146,7 @@ pub(super) async fn listen(
             None => return,
             Some(Received::Missed) => catch_up(context).await,
             Some(Received::Event(event)) => {
-                let is_for_owner = event
-                    .audience
-                    .as_deref()
-                    .is_none_or(|name| name == owner.as_str());
-                if is_for_owner {
-                    notify(context, &event.change).await
-                } else {
-                    true
-                }
+                !event.is_for(owner.as_str()) || notify(context, &event.change).await
             }
         };
         if !sent {

@@ -37,7 +37,7 @@ pub(crate) struct Desk {
     pub(crate) handler: NotesHandler,
     pub(crate) routes: Router,
     rules: Rules,
-    events: Arc<dyn Events>,
+    pub(crate) events: Arc<dyn Events>,
 }
 
 impl Desk {

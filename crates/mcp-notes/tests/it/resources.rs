@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use mcp_notes::mcp::pipe;
-use mcp_serve::test_util::{Modern, Next};
+use mcp_serve::{
+    events::{Change, Event},
+    test_util::{Modern, Next},
+};
 use serde_json::{Value, json};
 use tokio::{
     io::{
@@ -474,8 +477,12 @@ impl Piped {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientCapabilities": {},
         });
-        let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-        let line = format!("{request}\n");
+        self.say(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
+            .await;
+    }
+
+    async fn say(&mut self, message: &Value) {
+        let line = format!("{message}\n");
         self.requests.write_all(line.as_bytes()).await.unwrap();
     }
 
@@ -533,6 +540,56 @@ async fn changes_are_heard_over_a_pipe_too() {
         .find(|n| n["method"] == "notifications/resources/updated")
         .unwrap();
     assert_eq!(updated["params"]["uri"], "note:///note-1");
+    client.close().await;
+}
+
+#[tokio::test]
+async fn an_older_client_at_a_pipe_hears_of_its_own_notes_and_of_all_that_it_may_have_missed() {
+    const UPDATED: &str = "notifications/resources/updated";
+    const LIST_CHANGED: &str = "notifications/resources/list_changed";
+    let desk = Desk::new().await;
+    let mut client = Piped::new(&desk);
+    let who = json!({"name": "test", "version": "1"});
+    let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": who});
+    client
+        .say(&json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}))
+        .await;
+    assert_eq!(client.next().await["id"], 1);
+    client
+        .say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+        .await;
+    let body = r#"{"title": "a", "content": "b"}"#;
+    assert_eq!(desk.rest("POST", "/api/v1/notes", body).await.status, 201);
+    assert_eq!(client.next().await["method"], LIST_CHANGED);
+    let uri = json!({"uri": "note:///note-1"});
+    client
+        .say(&json!({"jsonrpc": "2.0", "id": 2, "method": "resources/subscribe", "params": uri}))
+        .await;
+    assert_eq!(client.next().await["id"], 2);
+
+    let of_others = |change| Event {
+        audience: Some("ann".into()),
+        change,
+    };
+    desk.events.publish(of_others(Change::Resources));
+    let named = Change::Resource("note:///note-1".into());
+    desk.events.publish(of_others(named));
+    let path = "/api/v1/notes/note-1";
+    assert_eq!(desk.rest("PUT", path, body).await.status, 200);
+    for method in [UPDATED, LIST_CHANGED] {
+        assert_eq!(client.next().await["method"], method);
+    }
+
+    // More at once than the channel keeps.
+    for _ in 0..2000 {
+        desk.events.publish(of_others(Change::Resources));
+    }
+    assert_eq!(client.next().await["method"], LIST_CHANGED);
+    let updated = client.next().await;
+    assert_eq!(
+        (&updated["method"], &updated["params"]),
+        (&json!(UPDATED), &uri)
+    );
     client.close().await;
 }
 

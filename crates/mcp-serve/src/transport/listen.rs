@@ -361,10 +361,7 @@ impl Tail {
     fn concerns(&self, received: &Received) -> bool {
         match received {
             Received::Missed => true,
-            Received::Event(event) => {
-                let audience = event.audience.as_ref();
-                audience.is_none_or(|audience| *audience == self.audience)
-            }
+            Received::Event(event) => event.is_for(&self.audience),
         }
     }
 

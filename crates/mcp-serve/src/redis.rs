@@ -72,6 +72,15 @@ impl Redis {
         format!("{}{rest}", self.0.core.settings.prefix)
     }
 
+    /// The channel `rest` of this deployment. Redis has the same channels for all of its databases, so
+    /// that the number of one other than 0 is part of the name.
+    pub fn channel(&self, rest: &str) -> String {
+        match self.0.core.settings.database {
+            0 => self.key(rest),
+            number => self.key(&format!("{number}:{rest}")),
+        }
+    }
+
     /// Sends a command and waits for its answer: at most three tries, each and all together under a
     /// deadline.
     pub async fn command<T: FromRedisValue>(

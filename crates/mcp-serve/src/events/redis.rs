@@ -97,8 +97,23 @@ pub async fn tell(redis: &Redis, signal: Signal) -> Result<(), RedisError> {
     publisher::publish(redis, &channel(redis), &packet, Again::Safe).await
 }
 
+/// Whether a packet is read again as it is written from what was understood of it.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn is_read_as_written(json: &[u8]) -> bool {
+    let Some(packet) = Packet::read(json) else {
+        return true;
+    };
+    let messages: Vec<_> = packet.messages().collect();
+    let written: Option<Vec<_>> = messages.iter().map(Message::write).collect();
+    let json = written.map(|written| Packet::write(&packet.from, packet.n, &written));
+    let again = json.as_deref().and_then(Packet::read);
+    again.is_some_and(|again| {
+        (&again.from, again.n) == (&packet.from, packet.n) && again.messages().eq(messages)
+    })
+}
+
 fn channel(redis: &Redis) -> String {
-    redis.key("events")
+    redis.channel("events")
 }
 
 impl Events for RedisEvents {

@@ -16,7 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection to `server` that stands.
 async fn connected(server: &RedisServer) -> Redis {
-    let redis = Redis::new(Settings::parse(&server.url()).unwrap()).unwrap();
+    connected_to(&server.url()).await
+}
+
+/// The same to what is at `url`.
+async fn connected_to(url: &str) -> Redis {
+    let redis = Redis::new(Settings::parse(url).unwrap()).unwrap();
     let mut up = redis.watch();
     let standing = tokio::time::timeout(PATIENCE, up.wait_for(|up| *up)).await;
     standing.expect("Redis is up").unwrap();

@@ -28,6 +28,8 @@ pub(super) async fn listen(redis: Redis, channel: String, name: Arc<str>, here: 
     let channels = [channel];
     let mut up = redis.watch();
     let mut pause = PAUSE_MIN;
+    // Kept while nothing is heard: what a replica could not say is noticed by its next number.
+    let mut numbers = Numbers::default();
     let mut was_refused = false;
     loop {
         match redis.subscribe(&channels).await {
@@ -36,7 +38,7 @@ pub(super) async fn listen(redis: Redis, channel: String, name: Arc<str>, here: 
                 here.hears.send_replace(true);
                 // What was published before is lost.
                 here.miss();
-                hear(&mut subscription, &name, &here).await;
+                hear(&mut subscription, &name, &mut numbers, &here).await;
                 here.hears.send_replace(false);
             }
             Err(RedisError::Refused(reason)) if !was_refused => {
@@ -57,8 +59,7 @@ pub(super) async fn listen(redis: Redis, channel: String, name: Arc<str>, here: 
 }
 
 /// Hears until the connection ends.
-async fn hear(subscription: &mut Subscription, name: &str, here: &Here) {
-    let mut numbers = Numbers::default();
+async fn hear(subscription: &mut Subscription, name: &str, numbers: &mut Numbers, here: &Here) {
     while let Ok(Some(message)) = timeout(SILENCE, subscription.next()).await {
         let Some(packet) = Packet::read(&message.payload) else {
             continue;
@@ -112,7 +113,13 @@ impl Numbers {
                 self.0.clear();
             }
             self.0.insert(packet.from.as_ref().into(), packet.next());
-            return Heard::InOrder;
+            // It may have lost what it said before, with nobody here to notice.
+            let is_first = packet.n == 0;
+            return if is_first {
+                Heard::InOrder
+            } else {
+                Heard::AfterGap
+            };
         };
         let heard = match packet.n.cmp(next) {
             std::cmp::Ordering::Less => return Heard::Before,
@@ -137,6 +144,7 @@ mod tests {
     #[test]
     fn what_was_heard_is_not_heard_again_and_what_was_not_is_missed() {
         let mut numbers = Numbers::default();
+        assert_eq!(take(&mut numbers, "a", 0, 7), Heard::InOrder);
         assert_eq!(take(&mut numbers, "a", 7, 2), Heard::InOrder);
         assert_eq!(take(&mut numbers, "a", 7, 2), Heard::Before);
         assert_eq!(take(&mut numbers, "a", 9, 0), Heard::InOrder);
@@ -145,6 +153,9 @@ mod tests {
         assert_eq!(take(&mut numbers, "a", 12, 0), Heard::AfterGap);
         assert_eq!(take(&mut numbers, "a", 12, 1), Heard::InOrder);
         assert_eq!(take(&mut numbers, "b", 1, 1), Heard::InOrder);
+        // Whoever is new and has said something has said it to nobody here.
+        assert_eq!(take(&mut numbers, "c", 3, 0), Heard::AfterGap);
+        assert_eq!(take(&mut numbers, "c", 3, 1), Heard::InOrder);
     }
 
     #[test]

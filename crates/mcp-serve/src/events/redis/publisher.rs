@@ -66,6 +66,7 @@ impl Publisher {
             name,
             backlog: backlog.clone(),
             next: 0,
+            is_refused: false,
         };
         Self {
             queue,
@@ -118,6 +119,8 @@ struct Voice {
     backlog: Arc<Backlog>,
     /// The number of the next message.
     next: u64,
+    /// Whether the log says that Redis does not take them.
+    is_refused: bool,
 }
 
 impl Voice {
@@ -158,13 +161,18 @@ impl Voice {
                 {
                     sleep(PAUSE).await;
                 }
-                Ok(()) | Err(RedisError::Unavailable) => return,
+                Ok(()) => {
+                    self.is_refused = false;
+                    return;
+                }
+                Err(RedisError::Unavailable) => return,
                 Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        lost = messages.len(),
-                        "changes cannot be told to other replicas"
-                    );
+                    if !std::mem::replace(&mut self.is_refused, true) {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "changes cannot be told to other replicas"
+                        );
+                    }
                     return;
                 }
             }

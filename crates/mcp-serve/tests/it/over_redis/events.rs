@@ -9,13 +9,15 @@ use std::{
 use mcp_serve::{
     events::{Change, Event, Events, MemoryEvents, Received, RedisEvents, Subscription},
     health::Check as _,
+    redis::{Redis, Settings},
     signals::{Sent, Signal, SignalReceiver, Signals as _},
     test_util::RedisServer,
 };
 
-use super::{PATIENCE, connected, until};
+use super::{PATIENCE, connected_to, until};
+use crate::log::log;
 
-fn event(number: usize) -> Event {
+pub(super) fn event(number: usize) -> Event {
     Event {
         audience: number.is_multiple_of(2).then(|| "ann".into()),
         change: match number % 4 {
@@ -34,7 +36,7 @@ fn named(who: usize, number: usize) -> Event {
     }
 }
 
-async fn next(subscription: &mut Box<dyn Subscription>) -> Received {
+pub(super) async fn next(subscription: &mut Box<dyn Subscription>) -> Received {
     let next = tokio::time::timeout(PATIENCE, subscription.next());
     next.await.expect("something is heard").unwrap()
 }
@@ -47,9 +49,13 @@ async fn is_silent(subscription: &mut Box<dyn Subscription>) -> bool {
 
 /// Replicas that hear each other.
 async fn replicas(server: &RedisServer, count: usize) -> Vec<Arc<RedisEvents>> {
+    replicas_at(&server.url(), count).await
+}
+
+pub(super) async fn replicas_at(url: &str, count: usize) -> Vec<Arc<RedisEvents>> {
     let mut all = Vec::new();
     for _ in 0..count {
-        all.push(Arc::new(RedisEvents::new(connected(server).await)));
+        all.push(Arc::new(RedisEvents::new(connected_to(url).await)));
     }
     for one in &all {
         let mut ear = one.hears();
@@ -171,10 +177,18 @@ async fn what_is_lost_with_redis_is_missed_by_all_and_heard_again_afterwards() {
     for tail in &mut tails {
         assert_eq!(next(tail).await, Received::Missed);
     }
+    hear_each_other_again(&replicas, &mut tails).await;
+}
+
+pub(super) async fn hear_each_other_again(
+    replicas: &[Arc<RedisEvents>],
+    tails: &mut [Box<dyn Subscription>],
+) {
+    let last = replicas.last().unwrap();
     until("all hear each other again", async || {
-        replicas[2].publish(event(2));
+        last.publish(event(2));
         let mut heard = 0;
-        for tail in &mut tails {
+        for tail in &mut *tails {
             while let Ok(Some(received)) =
                 tokio::time::timeout(Duration::from_millis(200), tail.next()).await
             {
@@ -184,53 +198,130 @@ async fn what_is_lost_with_redis_is_missed_by_all_and_heard_again_afterwards() {
                 }
             }
         }
-        heard == 3
+        heard == tails.len()
     })
     .await;
-    for replica in &replicas {
+    for replica in replicas {
         assert_eq!(replica.check().await, Ok(()));
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
+async fn what_a_replica_changes_before_it_is_connected_is_missed_by_the_others() {
+    let server = RedisServer::start().await;
+    let replicas = replicas(&server, 1).await;
+    let mut tail = replicas[0].subscribe();
+    // The connection is made in the background.
+    let late = RedisEvents::new(Redis::new(Settings::parse(&server.url()).unwrap()).unwrap());
+    late.publish(event(1));
+    assert_eq!(next(&mut tail).await, Received::Missed);
+}
+
+#[tokio::test]
+async fn what_is_flushed_is_heard_although_its_replica_is_gone() {
+    let server = RedisServer::start().await;
+    let mut replicas = replicas(&server, 2).await;
+    let mut tail = replicas[1].subscribe();
+    for number in 0..500 {
+        replicas[0].publish(event(number));
+    }
+    let leaving = replicas.swap_remove(0);
+    leaving.flush(PATIENCE).await;
+    drop(leaving);
+    for number in 0..500 {
+        assert_eq!(next(&mut tail).await, Received::Event(event(number)));
+    }
+}
+
+#[tokio::test]
+async fn servers_in_two_databases_of_one_redis_do_not_hear_each_other() {
+    let server = RedisServer::start().await;
+    let replicas = replicas(&server, 2).await;
+    let others = replicas_at(&format!("{}/1", server.url()), 1).await;
+    let mut tail = replicas[0].subscribe();
+    others[0].publish(event(1));
+    others[0].flush(PATIENCE).await;
+    replicas[1].publish(event(2));
+    assert_eq!(next(&mut tail).await, Received::Event(event(2)));
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_use_the_channel_is_told_of_once_and_heard_as_soon_as_it_may() {
+    let (lines, _guard) = log();
+    let server = RedisServer::with(&["user mcp on >hunter2 ~mcp:* resetchannels +@all"]).await;
+    let url = server.url().replace("://", "://mcp:hunter2@");
+    let other = replicas(&server, 1).await;
+    let (mut tail, other_hears) = (other[0].subscribe(), other[0].hears());
+    let replica = RedisEvents::new(connected_to(&url).await);
+    for number in 0..5 {
+        replica.publish(event(number));
+        replica.flush(PATIENCE).await;
+    }
+    let count = |words: &str| lines.text().matches(words).count();
+    until("the log says so", async || {
+        count("Redis does not let the changes of replicas be heard") > 0
+    })
+    .await;
+    assert!(replica.check().await.is_err());
+    let attempts = async || {
+        let stats = server.cli(&["INFO", "commandstats"]).await;
+        let mut lines = stats.lines();
+        let line = lines.find(|line| line.starts_with("cmdstat_subscribe:"));
+        line.map(str::to_owned)
+    };
+    let refused = attempts().await;
+    until("it is tried again", async || attempts().await != refused).await;
+    server.cli(&["ACL", "SETUSER", "mcp", "&mcp:*"]).await;
+    until("it hears", async || replica.check().await.is_ok()).await;
+    // It has nothing more to say, and the other is told all the same.
+    assert_eq!(next(&mut tail).await, Received::Missed);
+    assert!(!other_hears.has_changed().unwrap());
+    assert_eq!(
+        count("Redis does not let the changes of replicas be heard"),
+        1
+    );
+    assert_eq!(count("changes cannot be told to other replicas"), 1);
+    assert!(
+        count("NOPERM") == 2 && count("hunter2") == 0,
+        "{}",
+        lines.text()
+    );
+}
+
+#[tokio::test]
 async fn what_does_not_fit_into_the_queue_is_missed_by_the_others() {
-    const COUNT: usize = 6000;
     let server = RedisServer::start().await;
     let replicas = replicas(&server, 2).await;
     let mut tail = replicas[1].subscribe();
-    let collecting = tokio::spawn(async move {
-        let (mut missed, mut numbers) = (0, Vec::new());
-        loop {
-            match next(&mut tail).await {
-                Received::Missed => missed += 1,
-                Received::Event(event) if event == named(1, 0) => return (missed, numbers),
-                Received::Event(event) => {
-                    let Change::Resource(uri) = event.change else {
-                        panic!("{event:?}")
-                    };
-                    numbers.push(uri[2..].parse::<usize>().unwrap());
-                }
-            }
-        }
-    });
-    server.pause();
-    for number in 0..COUNT {
-        replicas[0].publish(named(0, number));
+    replicas[0].publish(event(1));
+    assert_eq!(next(&mut tail).await, Received::Event(event(1)));
+    // Signals take its room, so that nobody falls behind with changes.
+    assert!((0..5000).any(|number| replicas[0].send(signal(number)) == Sent::Away));
+    replicas[0].publish(event(2));
+    assert_eq!(next(&mut tail).await, Received::Missed);
+    replicas[0].flush(PATIENCE).await;
+    replicas[0].publish(event(3));
+    assert_eq!(next(&mut tail).await, Received::Event(event(3)));
+}
+
+#[tokio::test]
+async fn what_is_heard_again_or_cannot_be_read_changes_nothing() {
+    let server = RedisServer::start().await;
+    let replicas = replicas(&server, 1).await;
+    let mut tail = replicas[0].subscribe();
+    let first = r#"{"v":1,"from":"x","n":0,"m":[{"event":{"change":"tools"}}]}"#;
+    let next_one = r#"{"v":1,"from":"x","n":1,"m":[{"event":{"change":"prompts"}}]}"#;
+    let unread = ["", "{", r#"{"v":2,"from":"x","n":9,"m":[]}"#];
+    for packet in [first, first].into_iter().chain(unread).chain([next_one]) {
+        server.cli(&["PUBLISH", "mcp:events", packet]).await;
     }
-    server.resume();
-    until("the last change is heard", async || {
-        replicas[0].publish(named(1, 0));
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        collecting.is_finished()
-    })
-    .await;
-    let (missed, numbers) = collecting.await.unwrap();
-    assert!(
-        missed > 0 && numbers.len() < COUNT,
-        "{missed} {}",
-        numbers.len()
-    );
-    assert!(numbers.is_sorted(), "{numbers:?}");
+    for change in [Change::Tools, Change::Prompts] {
+        let audience = None;
+        assert_eq!(
+            next(&mut tail).await,
+            Received::Event(Event { audience, change })
+        );
+    }
 }
 
 fn signal(number: usize) -> Signal {

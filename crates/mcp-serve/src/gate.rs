@@ -292,10 +292,16 @@ impl Gate {
             if *count > most {
                 return Err(Refusal::Batch { most });
             }
-            if costs().nth(1).is_some()
-                && let Some(mut left) = self.take(caller, *class, 0).await
-                && left.remaining.is_some_and(|left| (left as usize) < *count)
-            {
+            if costs().nth(1).is_none() {
+                continue;
+            }
+            let Some(mut left) = self.take(caller, *class, 0).await else {
+                continue;
+            };
+            // A limiter that gives its share alone lets what the whole allows pass out of a full one.
+            let share = usize::try_from(left.budget.burst()).unwrap_or(usize::MAX);
+            let needed = (*count).min(share);
+            if left.remaining.is_some_and(|left| (left as usize) < needed) {
                 left.remaining = None;
                 return Err(Refusal::Rate(left));
             }

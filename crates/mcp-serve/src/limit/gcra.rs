@@ -57,6 +57,15 @@ impl Rule {
         owed <= self.most
     }
 
+    /// What is owed after that: a refusal costs nothing.
+    pub(super) fn debt(&self, owed: u64, cost: u64) -> u64 {
+        if self.allows(owed) {
+            owed
+        } else {
+            owed.saturating_sub(cost)
+        }
+    }
+
     /// What the caller is told.
     pub(super) fn decision(&self, owed: u64) -> Decision {
         let (remaining, after) = if self.allows(owed) {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -59,17 +59,32 @@ impl MemoryLimiter {
     /// The same at `now`, in microseconds since the epoch.
     pub(super) fn take_at(&self, now: u64, caller: &Caller, rule: Rule, count: u32) -> Decision {
         let key = (caller.clone(), rule.class());
-        let index = usize::try_from(self.hasher.hash_one(&key) % SHARDS as u64).unwrap_or(0);
-        let mut shard = self.shards[index]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        shard.clean(now);
+        let mut shard = self.shard(&key, now);
         let full_at = shard.full_at.get(&key).copied().unwrap_or(now);
         let owed = rule.owed(now, full_at, rule.cost(count));
         if rule.allows(owed) && count > 0 {
             shard.full_at.insert(key, now + owed);
         }
         rule.decision(owed)
+    }
+
+    /// Takes down that the caller owes so many microseconds, whatever it owed before.
+    pub(super) fn owe(&self, caller: &Caller, class: Class, owed: u64) {
+        if owed == 0 {
+            return;
+        }
+        let now = micros(self.epoch.elapsed());
+        let key = (caller.clone(), class);
+        self.shard(&key, now).full_at.insert(key, now + owed);
+    }
+
+    /// Where the budget is that `key` names, with room for it.
+    fn shard(&self, key: &(Caller, Class), now: u64) -> MutexGuard<'_, Shard> {
+        let index = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
+        let shard = self.shards[index].lock();
+        let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
+        shard.clean(now);
+        shard
     }
 }
 

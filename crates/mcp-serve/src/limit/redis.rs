@@ -30,7 +30,8 @@ const DEADLINE: Duration = Duration::from_millis(600);
 pub struct RedisLimiter {
     redis: Redis,
     script: Script,
-    /// Counts while Redis does not.
+    /// Counts while Redis does not. Both measure what is owed in time, and a share takes as long to
+    /// fill as the whole, so that one can go on where the other stopped.
     local: MemoryLimiter,
     standing: Arc<Standing>,
     _presence: Presence,
@@ -65,21 +66,15 @@ impl RedisLimiter {
         self.standing.local_decisions()
     }
 
-    /// What Redis says, and the time of its clock, in microseconds.
-    async fn ask(
-        &self,
-        caller: &Caller,
-        rule: Rule,
-        count: u32,
-    ) -> Result<(u64, Decision), RedisError> {
+    /// The time of Redis' clock and what the caller owes, or would owe, in microseconds.
+    async fn ask(&self, caller: &Caller, rule: Rule, count: u32) -> Result<(u64, u64), RedisError> {
         let key = self.key(caller, rule.class());
         let taking = self.script.call().key(key);
         let taking = taking.arg(rule.cost(count)).arg(rule.most());
         // What may have been counted must not be counted again.
         let asking = self.redis.eval(&taking, Again::Never);
         let answer = timeout(DEADLINE, asking).await;
-        let (now, owed): (u64, u64) = answer.unwrap_or(Err(RedisError::Unavailable))?;
-        Ok((now, rule.decision(owed)))
+        answer.unwrap_or(Err(RedisError::Unavailable))
     }
 
     /// Names the caller without telling who it is.
@@ -110,8 +105,14 @@ impl RedisLimiter {
 #[async_trait]
 impl Limiter for RedisLimiter {
     async fn take(&self, caller: &Caller, class: Class, budget: Budget, count: u32) -> Decision {
-        match self.ask(caller, Rule::new(class, budget), count).await {
-            Ok((_, decision)) => decision,
+        let rule = Rule::new(class, budget);
+        match self.ask(caller, rule, count).await {
+            Ok((_, owed)) => {
+                // Who owes something goes on owing it should Redis go.
+                let debt = rule.debt(owed, rule.cost(count));
+                self.local.owe(caller, class, debt);
+                rule.decision(owed)
+            }
             Err(error) => {
                 self.standing.decided_locally(&error);
                 self.decide(caller, class, budget, count)
@@ -128,13 +129,15 @@ impl Check for RedisLimiter {
     }
 
     async fn check(&self) -> Result<(), String> {
-        if self.is_local() {
-            let replicas = self.replicas();
-            return Err(format!(
-                "local: this replica counts alone, at its share of {replicas}"
-            ));
+        if !self.is_local() {
+            return Ok(());
         }
-        Ok(())
+        Err(match self.standing.known() {
+            Some(replicas) => {
+                format!("local: this replica counts alone, at its share of {replicas}")
+            }
+            None => "local: this replica counts alone and has heard of no other".to_owned(),
+        })
     }
 
     fn is_vital(&self) -> bool {

@@ -1,6 +1,7 @@
 //! What replicas share over Redis: limits, changes and revocations.
 
 mod events;
+mod groups;
 mod limits;
 mod revocation;
 

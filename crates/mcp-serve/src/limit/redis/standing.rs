@@ -33,8 +33,14 @@ struct Alone {
 }
 
 impl Standing {
+    /// How many replicas there are, or were when that was last heard.
+    pub(super) fn known(&self) -> Option<u32> {
+        Some(self.replicas.load(Ordering::Relaxed)).filter(|replicas| *replicas > 0)
+    }
+
+    /// The same; one while nothing was heard of any.
     pub(super) fn replicas(&self) -> u32 {
-        self.replicas.load(Ordering::Relaxed).max(1)
+        self.known().unwrap_or(1)
     }
 
     pub(super) fn local_decisions(&self) -> u64 {
@@ -78,5 +84,20 @@ impl Standing {
 impl Alone {
     fn is_local(&self) -> bool {
         self.last.is_some_and(|last| last.elapsed() < CALM)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_replicas_are_believed_at_once_and_fewer_one_by_one() {
+        let standing = Standing::default();
+        assert_eq!((standing.known(), standing.replicas()), (None, 1));
+        for (counted, believed) in [(5, 5), (1, 4), (1, 3), (4, 4), (2, 3), (2, 2), (2, 2)] {
+            standing.counted(counted);
+            assert_eq!(standing.known(), Some(believed), "{counted}");
+        }
     }
 }

@@ -7,16 +7,16 @@ use mcp_serve::{
     Config,
     health::Check as _,
     limit::{Budget, Budgets, ByClass, Caller, Class, Limiter as _, RedisLimiter},
-    redis::{Again, Redis},
+    redis::{Again, Redis, Settings},
     test_util::RedisServer,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{PATIENCE, connected, until};
+use super::{PATIENCE, connected, connected_to, until};
 use crate::transport::probe;
 
 /// A budget that does not fill while a test runs.
-fn budget(burst: u32) -> Budget {
+pub(super) fn budget(burst: u32) -> Budget {
     Budget::new(burst, Duration::from_hours(1)).unwrap()
 }
 
@@ -25,15 +25,19 @@ fn ann() -> Caller {
 }
 
 async fn replicas(server: &RedisServer, count: usize) -> Vec<Arc<RedisLimiter>> {
+    replicas_at(&server.url(), count).await
+}
+
+pub(super) async fn replicas_at(url: &str, count: usize) -> Vec<Arc<RedisLimiter>> {
     let mut limiters = Vec::new();
     for _ in 0..count {
-        limiters.push(Arc::new(RedisLimiter::new(connected(server).await)));
+        limiters.push(Arc::new(RedisLimiter::new(connected_to(url).await)));
     }
     limiters
 }
 
 /// How many of `count` requests, spread over `limiters`, pass.
-async fn passes(limiters: &[Arc<RedisLimiter>], caller: &Caller, count: usize) -> usize {
+pub(super) async fn passes(limiters: &[Arc<RedisLimiter>], caller: &Caller, count: usize) -> usize {
     let mut passed = 0;
     for limiter in limiters.iter().cycle().take(count) {
         let decision = limiter.take(caller, Class::Read, budget(100), 1).await;
@@ -189,7 +193,7 @@ async fn each_gives_its_share(limiters: &[Arc<RedisLimiter>], caller: &Caller) {
 }
 
 /// All three count together again.
-async fn all_count_together(limiters: &[Arc<RedisLimiter>], caller: &Caller) {
+pub(super) async fn all_count_together(limiters: &[Arc<RedisLimiter>], caller: &Caller) {
     until("limits are shared again", async || {
         for limiter in limiters {
             let before = limiter.local_decisions();
@@ -206,7 +210,7 @@ async fn all_count_together(limiters: &[Arc<RedisLimiter>], caller: &Caller) {
     assert_eq!(passes(limiters, caller, 120).await, 100);
 }
 
-async fn know_each_other(limiters: &[Arc<RedisLimiter>]) {
+pub(super) async fn know_each_other(limiters: &[Arc<RedisLimiter>]) {
     until("replicas know each other", async || {
         limiters
             .iter()
@@ -222,6 +226,8 @@ async fn while_redis_is_gone_each_replica_gives_its_share_and_then_they_count_to
     know_each_other(&limiters).await;
     assert_eq!(passes(&limiters, &ann(), 120).await, 100);
     server.kill();
+    // Whoever had nothing left has nothing now.
+    assert_eq!(passes(&limiters, &ann(), 30).await, 0);
     let bo = Caller::Principal("bo".into());
     each_gives_its_share(&limiters, &bo).await;
     // A batch that the whole budget allows is not made impossible.
@@ -266,6 +272,32 @@ async fn a_redis_that_is_full_keeps_nobody_out() {
 }
 
 #[tokio::test]
+async fn what_was_taken_elsewhere_is_gone_here_too_when_redis_goes() {
+    let mut server = RedisServer::start().await;
+    let limiters = replicas(&server, 2).await;
+    know_each_other(&limiters).await;
+    for _ in 0..50 {
+        limiters[0].take(&ann(), Class::Read, budget(100), 1).await;
+    }
+    // What it asks for tells the other, allowed or not.
+    let refused = limiters[1].take(&ann(), Class::Read, budget(100), 60).await;
+    assert!(!refused.is_allowed());
+    server.kill();
+    assert_eq!(passes(&limiters[1..], &ann(), 60).await, 25);
+}
+
+#[tokio::test]
+async fn a_replica_that_has_heard_of_nobody_gives_the_whole_and_says_so() {
+    let mut server = RedisServer::start().await;
+    server.kill();
+    let redis = Redis::new(Settings::parse(&server.url()).unwrap()).unwrap();
+    let limiters = [Arc::new(RedisLimiter::new(redis))];
+    assert_eq!(passes(&limiters, &ann(), 120).await, 100);
+    let reason = limiters[0].check().await.unwrap_err();
+    assert!(reason.contains("heard of no other"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_replica_that_is_gone_is_not_counted_for_long() {
     let server = RedisServer::start().await;
     let mut limiters = replicas(&server, 3).await;
@@ -274,24 +306,48 @@ async fn a_replica_that_is_gone_is_not_counted_for_long() {
     know_each_other(&limiters).await;
 }
 
+/// So much of everything for everybody.
+fn budgets(each: u32) -> Budgets {
+    let each = Some(budget(each));
+    let all = ByClass {
+        read: each,
+        write: each,
+        search: each,
+        session: each,
+        control: each,
+    };
+    Budgets {
+        anonymous: all.clone(),
+        principal: all,
+        auth_failure: each,
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_several_kinds_passes_at_the_share_when_the_whole_allows_it() {
+    let mut server = RedisServer::start().await;
+    let limiters = replicas(&server, 2).await;
+    know_each_other(&limiters).await;
+    let running = probe::start_with(|config| {
+        config.limiter = limiters[0].clone();
+        config.budgets = budgets(4);
+    })
+    .await;
+    let older = running.server.legacy("2025-03-26").await;
+    server.kill();
+    let echo = json!({"name": "echo", "arguments": {}});
+    let write =
+        |id: u32| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": echo});
+    let read = json!({"jsonrpc": "2.0", "id": 9, "method": "tools/list"});
+    let batch = json!([read, write(1), write(2), write(3)]);
+    assert_eq!(older.post(&batch).await.unwrap().status(), 200);
+    let again = json!([read, write(4)]);
+    assert_eq!(older.post(&again).await.unwrap().status(), 429);
+}
+
 #[tokio::test]
 async fn two_servers_refuse_what_one_would_and_neither_refuses_all_without_redis() {
     let mut redis = RedisServer::start().await;
-    let budgets = |each| {
-        let each = Budget::new(each, Duration::from_hours(1));
-        let all = ByClass {
-            read: each,
-            write: each,
-            search: each,
-            session: each,
-            control: each,
-        };
-        Budgets {
-            anonymous: all.clone(),
-            principal: all,
-            auth_failure: each,
-        }
-    };
     let mut servers = Vec::new();
     for limiter in replicas(&redis, 2).await {
         let with = |config: &mut Config| {
@@ -301,12 +357,13 @@ async fn two_servers_refuse_what_one_would_and_neither_refuses_all_without_redis
         };
         servers.push(probe::start_with(with).await);
     }
-    let call = json!({"name": "echo", "arguments": {}});
-    let statuses = async |times: usize| {
+    let write = ("tools/call", json!({"name": "echo", "arguments": {}}));
+    let read = ("tools/list", json!({}));
+    let statuses = async |(method, params): &(&str, Value), times: usize| {
         let mut statuses = Vec::new();
         for running in servers.iter().cycle().take(times) {
             let mut client = running.server.modern();
-            let answer = client.call("tools/call", call.clone()).await.unwrap();
+            let answer = client.call(method, params.clone()).await.unwrap();
             if answer.status() == 429 {
                 assert_eq!(answer.error_code(), -32000);
                 assert!(answer.head.header("retry-after").is_some());
@@ -316,7 +373,7 @@ async fn two_servers_refuse_what_one_would_and_neither_refuses_all_without_redis
         }
         statuses
     };
-    assert_eq!(statuses(6).await, [200, 200, 200, 200, 429, 429]);
+    assert_eq!(statuses(&write, 6).await, [200, 200, 200, 200, 429, 429]);
     for running in &servers {
         // Probes cost nothing and are never refused.
         for path in ["/health", "/readyz", "/livez"] {
@@ -325,7 +382,8 @@ async fn two_servers_refuse_what_one_would_and_neither_refuses_all_without_redis
         }
     }
     redis.kill();
-    let local = statuses(6).await;
+    assert_eq!(statuses(&write, 2).await, [429, 429]);
+    let local = statuses(&read, 6).await;
     let passed = local.iter().filter(|it| **it == 200).count();
     assert!((4..=6).contains(&passed), "{local:?}");
     until("the report says so", async || {
@@ -337,7 +395,7 @@ async fn two_servers_refuse_what_one_would_and_neither_refuses_all_without_redis
     .await;
     redis.revive().await;
     let end = Instant::now() + PATIENCE;
-    while statuses(2).await != [429, 429] {
+    while statuses(&write, 2).await != [429, 429] {
         // A killed Redis forgets what was owed, so the budget is full again first.
         assert!(Instant::now() < end);
     }

@@ -3,7 +3,7 @@
 mod expiry;
 mod table;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use mcp_serve::{
     auth::{
@@ -15,6 +15,7 @@ use mcp_serve::{
 };
 use notes::{AccessToken, Owner, Store, Timestamp, TokenName};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use self::expiry::Expiry;
 use super::{Failure, complain, deed::Deed, print, runtime};
@@ -266,12 +267,16 @@ async fn revoke(token: &str, config: &Config, deed: &mut Deed) -> Result<(), Fai
 /// Tells running servers that a token is revoked, where there is a way to; by when they know.
 async fn tell_servers(config: &Config, id: &str) -> String {
     const LATER: &str = "within seconds";
+    const CONNECT_MAX: Duration = Duration::from_secs(5);
     let redis = match connect_redis(config) {
         Ok(Some(redis)) => redis,
         Ok(None) => return LATER.to_owned(),
         // It is revoked whatever is wrong with the way to the servers.
         Err(error) => return format!("{LATER} ({error})"),
     };
+    let mut up = redis.watch();
+    // A connection that is made for this takes longer than a command may.
+    let _ = timeout(CONNECT_MAX, up.wait_for(|up| *up)).await;
     let credential = id.to_owned();
     match tell(&redis, Signal::CredentialRevoked { credential }).await {
         Ok(()) => "from now on".to_owned(),

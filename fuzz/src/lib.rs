@@ -16,7 +16,7 @@ mod tokens;
 use mcp_notes::web::markdown::Markdown;
 
 pub use edge::mcp_request;
-pub use parsers::{bearer, forwarded, hosts, proxy_header, signal};
+pub use parsers::{bearer, forwarded, hosts, packet, proxy_header, signal};
 pub use rest::rest_request;
 pub use store::{cursor, search};
 pub use tokens::{token, tokens_file};

@@ -114,7 +114,12 @@ pub fn proxy_header(data: &[u8]) {
     fuzz::proxy_header(data);
 }
 
-/// What another replica publishes. What is understood is said again in the same words.
+/// What another replica publishes, whole. What is understood of it is said again in the same words.
+pub fn packet(data: &[u8]) {
+    assert!(fuzz::packet(data));
+}
+
+/// What another replica tells of a session. What is understood is said again in the same words.
 pub fn signal(data: &[u8]) {
     if let Some(signal) = Signal::from_json(data) {
         let json = signal.to_json().expect("a signal that is not too large");

@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use rmcp::ServerHandler;
 
 use super::{Exchange, Server, activity::Activity, proxy};
-use crate::client::Peer;
+use crate::{client::Peer, events};
 
 /// Most frames of an answer that are read.
 const FRAMES_MAX: usize = 64;
@@ -43,4 +43,9 @@ where
 /// Whether `header` is one of the PROXY protocol.
 pub fn proxy_header(header: &[u8]) -> bool {
     proxy::parse(header).is_ok()
+}
+
+/// Whether what another replica publishes is understood as it is written, as far as it is understood.
+pub fn packet(json: &[u8]) -> bool {
+    events::redis::is_read_as_written(json)
 }

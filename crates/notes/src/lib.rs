@@ -21,6 +21,8 @@ pub mod access;
 
 pub mod transfer;
 
+pub mod backup;
+
 pub mod error;
 
 pub mod clock;

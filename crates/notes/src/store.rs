@@ -5,6 +5,8 @@ pub mod mongo;
 pub mod sqlite;
 
 mod listeners;
+pub(crate) mod rebuild;
+pub mod turns;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use crate::service::{Change, Deleted};
 use crate::transfer::Transfer;
 
 pub use sqlite::Claim;
+pub use turns::Turns;
 
 /// Opens the store at `address`:
 ///
@@ -151,7 +154,7 @@ pub struct MongoOptions {
 /// Each write is atomic, and durable when it is answered. A write that has been accepted runs to
 /// its end even if its caller stops waiting.
 #[async_trait]
-pub trait Store: AccessStore + Transfer {
+pub trait Store: AccessStore + Transfer + Turns {
     /// Adds someone to be told of every change, once it is durable and before it is answered, in
     /// order for each note. The listener must return at once: a store may call it where it writes.
     fn on_change(&self, listener: Listener);

@@ -5,22 +5,23 @@
 //! that was interrupted is begun again and goes on. At the end both sides are read once more and
 //! compared by a checksum.
 
+mod tally;
+
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
 use crate::access::{AccessHash, AccessToken};
 use crate::error::StoreError;
 use crate::note::{Note, NoteId, Owner};
 use crate::store::Store;
-use crate::tag::Tag;
-use crate::text::hex;
+
+pub use self::tally::Tally;
 
 /// How many notes or tokens travel at once.
-const BATCH_ITEMS_MAX: u32 = 500;
+pub(crate) const BATCH_ITEMS_MAX: u32 = 500;
 
 /// How many bytes of text a batch has at most, unless its only note has more.
 pub(crate) const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -83,6 +84,31 @@ pub trait Transfer: Send + Sync {
 
     /// Keeps tokens as they are. A token is left out if there is one with the same id.
     async fn import_tokens(&self, tokens: Vec<KeptToken>) -> Result<(), StoreError>;
+
+    /// Everything as it is now, every write that was answered before among it, to be read while
+    /// others go on. A store that has to make a copy for it makes that in `folder`, or where it is
+    /// itself if the copy `stays_home`, and nothing is left of it when the snapshot is dropped.
+    async fn snapshot(
+        &self,
+        folder: &Path,
+        stays_home: bool,
+    ) -> Result<Box<dyn Snapshot>, StoreError>;
+}
+
+/// What a store had, read once and in parts.
+#[async_trait]
+pub trait Snapshot: Send {
+    /// The kind of store: `sqlite` or `mongodb`.
+    fn store(&self) -> &'static str;
+
+    /// Whether all of it is as it was at one moment.
+    fn is_one_moment(&self) -> bool;
+
+    /// How much there is, as far as that is known.
+    fn counts(&self) -> Counts;
+
+    /// The next part, the notes before the tokens; `None` at the end.
+    async fn part(&mut self) -> Result<Option<Part>, StoreError>;
 }
 
 /// How much a store has.
@@ -95,7 +121,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn total(self) -> u64 {
+    pub(crate) fn total(self) -> u64 {
         self.notes + self.tokens
     }
 }
@@ -111,6 +137,15 @@ pub struct Batch<T> {
     pub items: Vec<T>,
     /// After what the next part begins; `None` when there is nothing more.
     pub next: Option<Mark>,
+}
+
+/// A part of everything.
+#[derive(Debug)]
+pub enum Part {
+    /// Notes.
+    Notes(Vec<Note>),
+    /// Tokens.
+    Tokens(Vec<KeptToken>),
 }
 
 /// A token with its hash.
@@ -208,122 +243,27 @@ fn at(side: Side) -> impl Fn(StoreError) -> TransferError {
     move |source| TransferError::Store { side, source }
 }
 
-/// Everything that a store has, as two numbers and a checksum that does not depend on the order:
-/// the sum, modulo 2^256, of the SHA-256 of every note and token in its canonical form.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// How many notes.
-    pub notes: u64,
-    /// How many tokens.
-    pub tokens: u64,
-    sum: [u8; 32],
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { notes, tokens, sum } = self;
-        write!(f, "notes {notes}, tokens {tokens}, checksum {}", hex(sum))
-    }
-}
-
-impl Tally {
-    /// Counts a note in.
-    pub fn note(&mut self, note: &Note) {
-        self.notes += 1;
-        self.add(note_digest(note));
-    }
-
-    /// Counts a token in.
-    pub fn token(&mut self, kept: &KeptToken) {
-        self.tokens += 1;
-        self.add(token_digest(kept));
-    }
-
-    fn add(&mut self, digest: [u8; 32]) {
-        let mut carry = 0;
-        for (sum, byte) in self.sum.iter_mut().zip(digest).rev() {
-            let added = u16::from(*sum) + u16::from(byte) + carry;
-            [_, *sum] = added.to_be_bytes();
-            carry = added >> 8;
-        }
-    }
-}
-
-/// The canonical form: every part with its length in front, numbers and times (in microseconds) as
-/// eight bytes, the highest first.
-struct Form(Sha256);
-
-impl Form {
-    fn new(kind: &str) -> Self {
-        let mut form = Self(Sha256::new());
-        form.text(kind);
-        form
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.0.update((bytes.len() as u64).to_be_bytes());
-        self.0.update(bytes);
-    }
-
-    fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-    }
-
-    fn texts<'a>(&mut self, texts: impl ExactSizeIterator<Item = &'a str>) {
-        self.0.update((texts.len() as u64).to_be_bytes());
-        texts.for_each(|text| self.text(text));
-    }
-
-    fn time(&mut self, time: Option<Timestamp>) {
-        match time {
-            Some(time) => self.bytes(&time.as_microsecond().to_be_bytes()),
-            None => self.bytes(&[]),
-        }
-    }
-
-    fn finish(self) -> [u8; 32] {
-        self.0.finalize().into()
-    }
-}
-
-fn note_digest(note: &Note) -> [u8; 32] {
-    let mut form = Form::new("note");
-    form.text(note.owner.as_str());
-    form.text(note.id.as_str());
-    form.text(note.title.as_str());
-    form.text(note.content.as_str());
-    form.texts(note.tags.iter().map(Tag::as_str));
-    form.bytes(&note.version.to_be_bytes());
-    form.time(Some(note.created_at));
-    form.time(Some(note.updated_at));
-    form.text(note.created_by.as_str());
-    form.text(note.updated_by.as_str());
-    form.finish()
-}
-
-fn token_digest(kept: &KeptToken) -> [u8; 32] {
-    let KeptToken { token, hash } = kept;
-    let mut form = Form::new("token");
-    form.bytes(hash);
-    form.text(&token.id);
-    form.text(token.name.as_str());
-    form.text(token.owner.as_str());
-    form.texts(token.scopes.iter().map(String::as_str));
-    form.time(Some(token.created_at));
-    form.time(token.expires_at);
-    form.time(token.last_used);
-    form.time(token.revoked_at);
-    form.finish()
-}
-
 /// Tells how far a phase is, and hears whether to go on.
-struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     progress: Progress,
     watch: &'a mut (dyn FnMut(Progress) -> bool + Send),
 }
 
+/// It was asked to stop.
+pub(crate) struct Stopped;
+
+impl From<Stopped> for TransferError {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
 impl<'a> Watch<'a> {
-    fn new(phase: Phase, total: u64, watch: &'a mut (dyn FnMut(Progress) -> bool + Send)) -> Self {
+    pub(crate) fn new(
+        phase: Phase,
+        total: u64,
+        watch: &'a mut (dyn FnMut(Progress) -> bool + Send),
+    ) -> Self {
         let done = 0;
         Self {
             progress: Progress { phase, done, total },
@@ -331,12 +271,17 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn done(&mut self, items: u64) -> Result<(), TransferError> {
+    /// There are so many, as is known now.
+    pub(crate) fn expect(&mut self, total: u64) {
+        self.progress.total = total;
+    }
+
+    pub(crate) fn done(&mut self, items: u64) -> Result<(), Stopped> {
         self.progress.done += items;
         if (self.watch)(self.progress) {
             Ok(())
         } else {
-            Err(TransferError::Stopped)
+            Err(Stopped)
         }
     }
 }
@@ -352,11 +297,6 @@ enum Next {
     Notes(Option<Mark>),
     Tokens(Option<Mark>),
     Nothing,
-}
-
-enum Part {
-    Notes(Vec<Note>),
-    Tokens(Vec<KeptToken>),
 }
 
 impl<'a> Export<'a> {
@@ -388,14 +328,22 @@ impl<'a> Export<'a> {
 }
 
 impl Part {
-    fn items(&self) -> u64 {
+    pub(crate) fn items(&self) -> u64 {
         match self {
             Self::Notes(notes) => notes.len() as u64,
             Self::Tokens(tokens) => tokens.len() as u64,
         }
     }
 
-    fn count_into(&self, tally: &mut Tally) {
+    /// Keeps it in a store.
+    pub(crate) async fn import_into(self, store: &dyn Store) -> Result<(), StoreError> {
+        match self {
+            Self::Notes(notes) => store.import_notes(notes).await,
+            Self::Tokens(tokens) => store.import_tokens(tokens).await,
+        }
+    }
+
+    pub(crate) fn count_into(&self, tally: &mut Tally) {
         match self {
             Self::Notes(notes) => notes.iter().for_each(|note| tally.note(note)),
             Self::Tokens(tokens) => tokens.iter().for_each(|kept| tally.token(kept)),
@@ -459,17 +407,14 @@ async fn copy(
     while let Some(part) = export.part().await? {
         part.count_into(&mut copied);
         let items = part.items();
-        let kept = match part {
-            Part::Notes(notes) => to.import_notes(notes).await,
-            Part::Tokens(tokens) => to.import_tokens(tokens).await,
-        };
+        let kept = part.import_into(to).await;
         kept.map_err(at(Side::Target))?;
         watch.done(items)?;
     }
     Ok(copied)
 }
 
-async fn tally(
+pub(crate) async fn tally(
     store: &dyn Store,
     side: Side,
     watch: &mut Watch<'_>,

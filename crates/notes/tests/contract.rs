@@ -11,6 +11,10 @@
 mod access;
 #[path = "contract/apart.rs"]
 mod apart;
+#[path = "contract/archives.rs"]
+mod archives;
+#[path = "contract/backups.rs"]
+mod backups;
 #[path = "contract/completing.rs"]
 mod completing;
 #[cfg(feature = "mongodb")]
@@ -110,6 +114,11 @@ macro_rules! stores {
                 moving::a_source_that_changes_meanwhile_is_seen,
                 moving::a_target_that_changes_meanwhile_is_seen,
                 moving::a_closed_store_moves_nothing,
+                backups::a_backup_holds_everything_and_comes_back,
+                backups::a_backup_is_of_one_moment_while_others_write,
+                backups::what_is_there_is_overwritten_only_when_that_is_said,
+                backups::what_is_broken_or_cut_off_changes_nothing,
+                backups::one_server_has_the_turn,
                 properties::any_text_that_is_accepted_comes_back,
                 properties::any_search_is_answered_as_the_rules_say,
                 properties::any_sequence_of_operations_agrees_with_a_model,

@@ -11,10 +11,13 @@ mod fault;
 mod find;
 mod list;
 mod questions;
+mod rebuild;
 mod schema;
+mod snapshot;
 mod terms;
 mod tokens;
 mod transfer;
+mod turns;
 mod write;
 
 use std::future::Future;
@@ -30,6 +33,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub(super) use self::address::check_address;
 use self::fault::Fault;
+pub(super) use self::rebuild::MongoRebuild;
 use self::write::Locks;
 use super::listeners::Listeners;
 use super::{
@@ -89,23 +93,7 @@ impl MongoStore {
     /// address that cannot be used, a user that is refused, a collection of somebody else, a newer
     /// schema) is an error.
     pub async fn open(address: &str, options: &MongoOptions) -> Result<Self, StoreError> {
-        let place = address::place(address, options).await?;
-        let client =
-            Client::with_options(place.client).map_err(|error| Fault::from(error).error)?;
-        let db = client.database(&place.database);
-        let inner = Arc::new(Inner {
-            notes: db.collection(schema::NOTES),
-            tokens: db.collection(schema::TOKENS),
-            client,
-            db,
-            timeout: place.timeout,
-            connections: Semaphore::new(place.connections),
-            owner_of_found: options.owner_of_found.clone(),
-            listeners: Listeners::default(),
-            writes: Arc::new(Semaphore::new(WRITES_MAX as usize)),
-            locks: Locks::new(),
-            state: watch::Sender::new(State::Waiting(String::new())),
-        });
+        let inner = Arc::new(Inner::connect(address, options).await?);
         match inner.prepare().await {
             Ok(()) => inner.become_ready(),
             Err(fault) if fault.passes() => {
@@ -131,6 +119,27 @@ impl Drop for MongoStore {
 }
 
 impl Inner {
+    /// A client for the database at `address`, which nothing was asked yet.
+    async fn connect(address: &str, options: &MongoOptions) -> Result<Self, StoreError> {
+        let place = address::place(address, options).await?;
+        let client =
+            Client::with_options(place.client).map_err(|error| Fault::from(error).error)?;
+        let db = client.database(&place.database);
+        Ok(Self {
+            notes: db.collection(schema::NOTES),
+            tokens: db.collection(schema::TOKENS),
+            client,
+            db,
+            timeout: place.timeout,
+            connections: Semaphore::new(place.connections),
+            owner_of_found: options.owner_of_found.clone(),
+            listeners: Listeners::default(),
+            writes: Arc::new(Semaphore::new(WRITES_MAX as usize)),
+            locks: Locks::new(),
+            state: watch::Sender::new(State::Waiting(String::new())),
+        })
+    }
+
     async fn prepare(&self) -> Result<(), Fault> {
         // Whether there is anybody is known soon; what comes then may take its time.
         self.ask(self.deadline(), self.db.run_command(doc! { "ping": 1 }))

@@ -9,7 +9,9 @@ mod find;
 mod list;
 mod read;
 mod readers;
+mod rebuild;
 mod schema;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -17,7 +19,7 @@ mod transfer;
 mod write;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use async_trait::async_trait;
@@ -25,9 +27,10 @@ use rusqlite::Connection;
 
 pub use self::claim::Claim;
 use self::readers::{Readers, task};
+pub(super) use self::rebuild::SqliteRebuild;
 use self::write::Write;
 use self::writer::{Job, Writer, gone};
-use super::{Found, HitPosition, ListPosition, Listed, Listener, Stamp, Store};
+use super::{Found, HitPosition, ListPosition, Listed, Listener, Stamp, Store, Turns};
 use crate::error::{Result, StoreError};
 use crate::note::{Note, NoteId, NotePatch, Owner};
 use crate::query::{Completion, ListQuery, TagCount, TitleMatch};
@@ -65,6 +68,8 @@ impl Default for Options {
 /// A store in a SQLite database.
 pub struct SqliteStore {
     options: Options,
+    /// The file, unless the database has no name.
+    path: Option<PathBuf>,
     writer: Writer,
     /// A database in memory has none: everything goes through the connection that writes.
     readers: Option<Readers>,
@@ -77,12 +82,14 @@ impl SqliteStore {
     /// ([`StoreError::NotOurs`]) or has a newer schema ([`StoreError::NewerSchema`]).
     pub async fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
         let path = path.to_owned();
-        let open = move || open_all(&path, &options);
+        let file = path.clone();
+        let open = move || open_all(&file, &options);
         let (writer, (at_hand, pool)) =
             Writer::start(options.queue_max, options.batch_max, open).await?;
         let readers = Readers::start(at_hand, pool, options.queue_max)?;
         Ok(Self {
             options,
+            path: Some(path),
             writer,
             readers: Some(readers),
         })
@@ -90,10 +97,20 @@ impl SqliteStore {
 
     /// A database in memory, gone when the store is.
     pub async fn in_memory(options: Options) -> Result<Self, StoreError> {
-        let open = move || Ok((schema::open_memory(&options)?, ()));
+        let open = || Connection::open_in_memory().map_err(schema::store_error);
+        Self::alone(options, open).await
+    }
+
+    /// A database that only its one connection knows.
+    async fn alone(
+        options: Options,
+        open: impl FnOnce() -> Result<Connection, StoreError> + Send + 'static,
+    ) -> Result<Self, StoreError> {
+        let open = move || Ok((schema::prepare_alone(open()?, &options)?, ()));
         let (writer, ()) = Writer::start(options.queue_max, options.batch_max, open).await?;
         Ok(Self {
             options,
+            path: None,
             writer,
             readers: None,
         })
@@ -147,6 +164,9 @@ fn open_all(path: &Path, options: &Options) -> Result<(Connection, ReadConnectio
     let pool = several(*options)?;
     Ok((writer, (at_hand, pool)))
 }
+
+/// It has one server at most, whose turn it always is.
+impl Turns for SqliteStore {}
 
 #[async_trait]
 impl Store for SqliteStore {

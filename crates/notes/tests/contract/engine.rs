@@ -111,6 +111,13 @@ fn with_database(url: &str, name: &str) -> String {
     format!("{scheme}://{servers}/{name}{mark}{query}")
 }
 
+/// Whether it is `FerretDB` that the tests use, where a cursor is one question to SQLite and so sees one
+/// moment.
+pub(crate) fn is_ferretdb() -> bool {
+    let named = env::var("TEST_MONGODB_URL").is_ok_and(|url| !url.is_empty());
+    !named && on_path("mongod").is_none()
+}
+
 /// An engine that was started here.
 pub(crate) struct Engine {
     /// Where it listens.

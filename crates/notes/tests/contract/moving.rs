@@ -33,7 +33,7 @@ fn kept(number: u8, name: &str) -> KeptToken {
 }
 
 /// Tokens that hold, have ended and were revoked; two of one name.
-fn tokens() -> Vec<KeptToken> {
+pub(crate) fn tokens() -> Vec<KeptToken> {
     let mut tokens = vec![kept(1, "ci"), kept(2, "ci"), kept(3, "desk"), kept(4, "ü")];
     tokens[0].token.revoked_at = Some(at(77));
     tokens[2].token.last_used = Some(at(1_000_003));
@@ -43,7 +43,7 @@ fn tokens() -> Vec<KeptToken> {
 }
 
 /// Notes of three owners, some changed by somebody else, with texts of all kinds.
-async fn fill(stage: &Stage) -> Vec<Note> {
+pub(crate) async fn fill(stage: &Stage) -> Vec<Note> {
     let (ann, bob, all) = (caller("ann"), caller("bob"), caller("ann|x y"));
     let mut notes = Vec::new();
     for (number, who) in [&ann, &bob, &all, &ann, &bob].into_iter().enumerate() {
@@ -66,7 +66,7 @@ async fn fill(stage: &Stage) -> Vec<Note> {
     notes
 }
 
-async fn every_note(store: &dyn Store, limit: u32) -> Vec<Note> {
+pub(crate) async fn every_note(store: &dyn Store, limit: u32) -> Vec<Note> {
     let (mut notes, mut after): (Vec<Note>, Option<Mark>) = (Vec::new(), None);
     loop {
         let batch: Batch<Note> = store.export_notes(after.as_ref(), limit).await.unwrap();
@@ -79,7 +79,7 @@ async fn every_note(store: &dyn Store, limit: u32) -> Vec<Note> {
     }
 }
 
-async fn every_token(store: &dyn Store, limit: u32) -> Vec<KeptToken> {
+pub(crate) async fn every_token(store: &dyn Store, limit: u32) -> Vec<KeptToken> {
     let (mut tokens, mut after) = (Vec::new(), None);
     loop {
         let batch = store.export_tokens(after.as_ref(), limit).await.unwrap();
@@ -92,7 +92,7 @@ async fn every_token(store: &dyn Store, limit: u32) -> Vec<KeptToken> {
     }
 }
 
-fn sorted(mut notes: Vec<Note>) -> Vec<Note> {
+pub(crate) fn sorted(mut notes: Vec<Note>) -> Vec<Note> {
     notes.sort_by_key(|note| (note.owner.clone(), note.id.clone()));
     notes
 }

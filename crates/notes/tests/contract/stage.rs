@@ -16,8 +16,41 @@ pub(crate) struct Stage {
     changes: Arc<Mutex<Vec<Change>>>,
     /// By how much what is generated is less, because each operation takes longer.
     slowness: u32,
+    /// Where a further store of the same kind can be.
+    pub(crate) spare: Spare,
     /// What is to be removed at the end.
     _place: Option<Place>,
+}
+
+/// A place for a store, with nothing in it.
+pub(crate) struct Spare {
+    pub(crate) address: String,
+    pub(crate) folder: tempfile::TempDir,
+    #[cfg(feature = "mongodb")]
+    _database: Option<crate::engine::Database>,
+}
+
+impl Spare {
+    fn file() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spare/notes.db");
+        Self {
+            address: format!("sqlite:{}", path.display()),
+            folder,
+            #[cfg(feature = "mongodb")]
+            _database: None,
+        }
+    }
+
+    #[cfg(feature = "mongodb")]
+    fn database() -> Self {
+        let database = crate::engine::Database::new();
+        Self {
+            address: database.url().to_owned(),
+            _database: Some(database),
+            ..Self::file()
+        }
+    }
 }
 
 /// Where a store is that leaves something behind.
@@ -51,6 +84,7 @@ pub(crate) async fn mongo() -> Stage {
     Stage {
         // FerretDB looks at every document for every question.
         slowness: 8,
+        spare: Spare::database(),
         ..Stage::new(store, Some(Place::Database(database)))
     }
 }
@@ -77,6 +111,7 @@ impl Stage {
             clock,
             changes,
             slowness: 1,
+            spare: Spare::file(),
             _place: place,
         }
     }

@@ -21,7 +21,10 @@ pub(super) const NOTES: &str = "mcp_notes";
 pub(super) const TOKENS: &str = "mcp_notes_tokens";
 
 /// What there is to know of the whole: the version of the schema.
-const ABOUT: &str = "mcp_notes_about";
+pub(super) const ABOUT: &str = "mcp_notes_about";
+
+/// The document in it for as long as a restore gives the new collections their names.
+pub(super) const RESTORE: &str = "restore";
 
 /// The newest schema version this program knows.
 const VERSION: i64 = 1;
@@ -38,7 +41,7 @@ const BATCH: u32 = 100;
 /// Prepares the database. What is there already is left as it is, so several may do so at once.
 pub(super) async fn prepare(db: &Database, owner: Option<&Owner>) -> Result<(), Fault> {
     check(db).await?;
-    make_indexes(db).await?;
+    make_indexes(db, NOTES, TOKENS).await?;
     if let Some(owner) = owner {
         adopt(&db.collection(NOTES), owner).await?;
     }
@@ -69,6 +72,15 @@ async fn check(db: &Database) -> Result<(), Fault> {
             known: VERSION,
         }));
     }
+    if within(STEP, about.find_one(doc! { "_id": RESTORE }))
+        .await?
+        .is_some()
+    {
+        return Err(Fault::lasting(StoreError::Unavailable(
+            "a restore of it was cut off in its last step; run the same `mcp-notes restore` again"
+                .to_owned(),
+        )));
+    }
     let notes = db.collection::<RawDocumentBuf>(NOTES);
     let any = within(
         STEP,
@@ -81,7 +93,8 @@ async fn check(db: &Database) -> Result<(), Fault> {
     }
 }
 
-async fn make_indexes(db: &Database) -> Result<(), Fault> {
+/// Makes the indexes of a collection of notes and of one of tokens.
+pub(super) async fn make_indexes(db: &Database, notes: &str, tokens: &str) -> Result<(), Fault> {
     let index = |name: &str, unique: bool, keys: Document| {
         let options = IndexOptions::builder()
             .name(name.to_owned())
@@ -93,7 +106,7 @@ async fn make_indexes(db: &Database) -> Result<(), Fault> {
     //
     // Every question begins with its owner, so that what others have costs nothing. Lists are read in
     // their order; titles, tags and counts from the index alone.
-    let notes = [
+    let of_notes = [
         index("note", true, doc! { "owner": 1, "noteId": 1 }),
         index(
             "changed",
@@ -119,26 +132,26 @@ async fn make_indexes(db: &Database) -> Result<(), Fault> {
             doc! { "owner": 1, "contentTerms": 1 },
         ),
     ];
-    let collection = db.collection::<Document>(NOTES);
-    for index in notes {
+    let collection = db.collection::<Document>(notes);
+    for index in of_notes {
         let made = within(INDEXING, collection.create_index(index)).await;
         made.map_err(|fault| {
             if fault.duplicate {
                 return Fault::lasting(StoreError::Unavailable(format!(
-                    "two documents of its collection {NOTES} have the same owner and noteId; \
+                    "two documents of its collection {notes} have the same owner and noteId; \
                      remove one"
                 )));
             }
             fault
         })?;
     }
-    let tokens = [
+    let of_tokens = [
         index("hash", true, doc! { "hash": 1 }),
         index("name", true, doc! { "liveName": 1 }),
         index("made", false, doc! { "createdMicros": -1, "order": -1 }),
     ];
-    for index in tokens {
-        within(STEP, db.collection::<Document>(TOKENS).create_index(index)).await?;
+    for index in of_tokens {
+        within(STEP, db.collection::<Document>(tokens).create_index(index)).await?;
     }
     Ok(())
 }
@@ -200,7 +213,8 @@ fn demo_fields(names: &[&str]) -> Document {
     fields
 }
 
-async fn within<T>(
+/// Waits for an answer for so long.
+pub(super) async fn within<T>(
     time: Duration,
     asked: impl IntoFuture<Output = mongodb::error::Result<T>>,
 ) -> Result<T, Fault> {

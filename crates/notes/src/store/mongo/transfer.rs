@@ -1,6 +1,7 @@
 //! Everything in the database, in the order of owners and ids, and back.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,10 +13,10 @@ use mongodb::error::{ErrorKind, InsertManyError};
 use tokio::time::Instant;
 
 use super::fault::{Fault, is_duplicate};
-use super::{Inner, MongoStore, document, schema, tokens};
+use super::{Inner, MongoStore, document, schema, snapshot, tokens};
 use crate::error::StoreError;
 use crate::note::{Note, NoteId, Owner};
-use crate::transfer::{BATCH_BYTES_MAX, Batch, Counts, KeptToken, Mark, Transfer};
+use crate::transfer::{BATCH_BYTES_MAX, Batch, Counts, KeptToken, Mark, Snapshot, Transfer};
 
 /// The time a batch has, which is more than an operation of a caller.
 const STEP: Duration = Duration::from_secs(30);
@@ -36,19 +37,9 @@ impl Transfer for MongoStore {
             };
             inner.read(deadline, ask).await
         };
-        let text = |name: &str| (name.to_owned(), doc! { "$type": "string" }.into());
-        let mut ownerless: Document = ["noteId", "title", "content"]
-            .map(text)
-            .into_iter()
-            .collect();
-        ownerless.insert("owner", doc! { "$exists": false });
-        let left = count(&inner.notes, ownerless).await?;
+        let left = count(&inner.notes, ownerless()).await?;
         if left > 0 {
-            return Err(StoreError::Unavailable(format!(
-                "{left} documents of its collection {} have no owner, as the Node demo leaves \
-                 notes; a server that is started on it gives them one",
-                schema::NOTES
-            )));
+            return Err(not_adopted(left));
         }
         Ok(Counts {
             notes: count(&inner.notes, doc! { "owner": { "$exists": true } }).await?,
@@ -181,6 +172,34 @@ impl Transfer for MongoStore {
         }
         Ok(())
     }
+
+    async fn snapshot(
+        &self,
+        _folder: &Path,
+        _stays_home: bool,
+    ) -> Result<Box<dyn Snapshot>, StoreError> {
+        snapshot::take(self).await
+    }
+}
+
+/// The notes that the Node demo left and nobody adopted yet.
+pub(super) fn ownerless() -> Document {
+    let text = |name: &str| (name.to_owned(), doc! { "$type": "string" }.into());
+    let mut ownerless: Document = ["noteId", "title", "content"]
+        .map(text)
+        .into_iter()
+        .collect();
+    ownerless.insert("owner", doc! { "$exists": false });
+    ownerless
+}
+
+/// There are such notes, which are nobody's and so cannot be taken along.
+pub(super) fn not_adopted(left: impl std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(format!(
+        "{left} documents of its collection {} have no owner, as the Node demo leaves notes; a \
+         server that is started on it gives them one",
+        schema::NOTES
+    ))
 }
 
 /// After this note. The length of the owner tells where the id begins, whatever they hold.

@@ -68,9 +68,8 @@ fn log_ahead(conn: &Connection, options: &Options) -> Result<(), StoreError> {
     }
 }
 
-/// Opens a database that lives in memory, for one connection only.
-pub(super) fn open_memory(options: &Options) -> Result<Connection, StoreError> {
-    let conn = Connection::open_in_memory().map_err(store_error)?;
+/// Prepares a new database that is for one connection only.
+pub(super) fn prepare_alone(conn: Connection, options: &Options) -> Result<Connection, StoreError> {
     configure(&conn, options)?;
     prepare_writer(conn, options)
 }
@@ -83,7 +82,8 @@ pub(super) fn open_reader(path: &Path, options: &Options) -> Result<Connection, 
     Ok(conn)
 }
 
-fn connect(path: &Path, options: &Options) -> Result<Connection, StoreError> {
+/// Opens a connection for any use.
+pub(super) fn connect(path: &Path, options: &Options) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(store_error)?;
     configure(&conn, options)?;
@@ -159,7 +159,8 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn file_error(error: std::io::Error) -> StoreError {
+/// What an error of the file system means.
+pub(super) fn file_error(error: std::io::Error) -> StoreError {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
         ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,

@@ -1,29 +1,21 @@
 //! Everything in the database, in the order in which it was added, and back.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 
 use super::schema::store_error;
-use super::{SqliteStore, read, tokens, write};
+use super::{SqliteStore, read, snapshot, tokens, write};
 use crate::access::AccessHash;
 use crate::error::{Error, StoreError};
 use crate::note::{Note, NoteId, Owner};
-use crate::transfer::{BATCH_BYTES_MAX, Batch, Counts, KeptToken, Mark, Transfer};
+use crate::transfer::{BATCH_BYTES_MAX, Batch, Counts, KeptToken, Mark, Snapshot, Transfer};
 
 #[async_trait]
 impl Transfer for SqliteStore {
     async fn counts(&self) -> Result<Counts, StoreError> {
-        const SELECT: &str = "
-            SELECT (SELECT coalesce(sum(notes), 0) FROM owner_counts),
-                   (SELECT count(*) FROM access_tokens)";
-        let count = |row: &Row<'_>| {
-            Ok(Counts {
-                notes: row.get(0)?,
-                tokens: row.get(1)?,
-            })
-        };
-        self.read(move |conn| conn.query_row(SELECT, [], count).map_err(store_error))
-            .await?
+        self.read(|conn| counts(conn).map_err(store_error)).await?
     }
 
     async fn export_notes(
@@ -80,10 +72,32 @@ impl Transfer for SqliteStore {
         };
         self.between_writes(import).await?
     }
+
+    async fn snapshot(
+        &self,
+        folder: &Path,
+        stays_home: bool,
+    ) -> Result<Box<dyn Snapshot>, StoreError> {
+        snapshot::take(self, folder, stays_home).await
+    }
+}
+
+/// How much there is.
+pub(super) fn counts(conn: &Connection) -> rusqlite::Result<Counts> {
+    const SELECT: &str = "
+        SELECT (SELECT coalesce(sum(notes), 0) FROM owner_counts),
+               (SELECT count(*) FROM access_tokens)";
+    let count = |row: &Row<'_>| {
+        Ok(Counts {
+            notes: row.get(0)?,
+            tokens: row.get(1)?,
+        })
+    };
+    conn.query_row(SELECT, [], count)
 }
 
 /// The row number after which an export goes on.
-fn seq(after: Option<&Mark>) -> Result<i64, StoreError> {
+pub(super) fn seq(after: Option<&Mark>) -> Result<i64, StoreError> {
     let Some(Mark(after)) = after else {
         return Ok(i64::MIN);
     };
@@ -91,7 +105,12 @@ fn seq(after: Option<&Mark>) -> Result<i64, StoreError> {
     after.parse().map_err(unknown)
 }
 
-fn export_notes(conn: &Connection, after: i64, limit: u32) -> rusqlite::Result<Batch<Note>> {
+/// Notes after a row number.
+pub(super) fn export_notes(
+    conn: &Connection,
+    after: i64,
+    limit: u32,
+) -> rusqlite::Result<Batch<Note>> {
     let sql = format!(
         "SELECT {} FROM notes WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         read::NOTE_COLUMNS
@@ -111,7 +130,12 @@ fn export_notes(conn: &Connection, after: i64, limit: u32) -> rusqlite::Result<B
     Ok(Batch { items, next: last })
 }
 
-fn export_tokens(conn: &Connection, after: i64, limit: u32) -> rusqlite::Result<Batch<KeptToken>> {
+/// Tokens after a row number.
+pub(super) fn export_tokens(
+    conn: &Connection,
+    after: i64,
+    limit: u32,
+) -> rusqlite::Result<Batch<KeptToken>> {
     let sql = format!(
         "SELECT {}, hash, seq FROM access_tokens WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         tokens::COLUMNS

@@ -13,7 +13,8 @@ use notes::{AccessStore, Claim, Notes, Owner, Store, StoreError, SystemClock};
 use self::replicas::Replicas;
 use crate::{
     audit::Audit,
-    config::Config,
+    backups::{Backups, Keeper, Keeping},
+    config::{Config, Mistake},
     mcp::{self, NotesHandler},
     policy::NotesPolicy,
     rest,
@@ -28,7 +29,9 @@ pub(crate) use redis::connect as connect_redis;
 /// The notes of this process and the channel on which their changes travel.
 pub struct App {
     notes: Notes,
+    store: Arc<dyn Store>,
     tokens: Arc<dyn AccessStore>,
+    backups: Backups,
     replicas: Replicas,
     handler: NotesHandler,
     routes: axum::Router,
@@ -92,7 +95,7 @@ impl App {
         let replicas = Replicas::new(redis);
         let events = replicas.events().clone();
         let published = events.clone();
-        let notes = Notes::new(store, limits).on_change(Arc::new(move |change| {
+        let notes = Notes::new(store.clone(), limits).on_change(Arc::new(move |change| {
             mcp::announce(published.as_ref(), change);
         }));
         let boundaries = Arc::new(|| random_uuid().as_simple().to_string());
@@ -113,7 +116,9 @@ impl App {
         let routes = rest::router(notes.clone(), rest).merge(web::router(&limits, &config.rules));
         Ok(Self {
             notes,
+            store,
             tokens,
+            backups: Backups::default(),
             replicas,
             handler,
             routes,
@@ -134,6 +139,25 @@ impl App {
     /// The channel on which changes travel.
     pub fn events(&self) -> &Arc<dyn Events> {
         self.replicas.events()
+    }
+
+    /// What there is to know of backups.
+    pub fn backups(&self) -> &Backups {
+        &self.backups
+    }
+
+    /// Makes backups when they are due, and looks which there are.
+    pub(crate) fn keep_backups(&self, config: &Config) -> Result<Keeping, Mistake> {
+        let keeper = Keeper {
+            store: self.store.clone(),
+            seal: config.backup.seal()?,
+            settings: config.backup.clone(),
+            clock: Arc::new(SystemClock),
+            who: random_uuid().as_simple().to_string(),
+            audit: self.audit.clone(),
+            backups: self.backups.clone(),
+        };
+        Ok(keeper.start())
     }
 
     /// Every route beside MCP and the probes.

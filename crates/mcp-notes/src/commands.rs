@@ -1,13 +1,19 @@
 //! The command line: one subcommand per file, and the exit codes they share.
 
 mod audit;
+mod backup;
+mod backups;
+mod bar;
 mod config;
 mod deed;
 mod healthcheck;
 mod migrate;
+mod place;
+mod restore;
 mod serve;
 mod stdio;
 mod token;
+mod watch;
 
 use std::{
     fmt::Display,
@@ -51,6 +57,12 @@ enum Command {
     Token(token::Args),
     /// Moves all notes and tokens from one store into another, and compares them afterwards.
     Migrate(migrate::Args),
+    /// Writes everything into one archive, while the server goes on.
+    Backup(backup::Args),
+    /// Lists backups, or verifies one.
+    Backups(backups::Args),
+    /// Restores a backup into an empty store, or in the place of what is there.
+    Restore(restore::Args),
     /// Shows the audit log: who did what to which note.
     Audit(audit::Args),
     /// Prints the version.
@@ -90,6 +102,9 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Token(args) => token::run(args),
         Command::Migrate(args) => migrate::run(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Backups(args) => backups::run(args),
+        Command::Restore(args) => restore::run(&args),
         Command::Audit(args) => audit::run(args),
         Command::Version => version(),
     };

@@ -3,6 +3,7 @@
 //! A setting is a row of [`SETTINGS`] and a field of [`Config`]; its documentation is generated
 //! from the row.
 
+mod backup;
 mod names;
 mod oauth;
 mod rates;
@@ -32,6 +33,7 @@ use notes::store::MongoOptions;
 
 use crate::{audit::Destination, rules::Rules};
 
+pub use backup::{BackupSettings, Schedule};
 pub use oauth::{OAuthSettings, PublicUrl};
 pub use rates::Rates;
 pub use read::{ConfigError, Loaded, Mistake, Origin, Vars};
@@ -87,6 +89,8 @@ pub struct Config {
     pub notes_store: StoreUrl,
     /// How they are reached there, if that is MongoDB.
     pub mongodb: MongoOptions,
+    /// How they are kept safe.
+    pub backup: BackupSettings,
     /// Longest title, in Unicode scalar values.
     pub title_chars_max: NonZeroUsize,
     /// Longest content, in Unicode scalar values.
@@ -264,6 +268,7 @@ impl Default for Config {
             health_check_path: "/health".into(),
             notes_store: StoreUrl("sqlite:data/notes.db".into()),
             mongodb: MongoOptions::default(),
+            backup: BackupSettings::default(),
             title_chars_max: count(255),
             content_chars_max: count(10_000),
             rules: Rules::default(),

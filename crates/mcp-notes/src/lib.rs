@@ -3,6 +3,7 @@
 pub mod action;
 pub mod app;
 pub mod audit;
+pub mod backups;
 pub mod commands;
 pub mod config;
 pub mod error_map;

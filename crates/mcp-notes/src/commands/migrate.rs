@@ -1,28 +1,12 @@
 //! `mcp-notes migrate`: moves all notes and tokens from one store into another.
 
-mod bar;
-
-use std::{
-    io::{IsTerminal as _, stderr},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
-};
-
 use notes::{
-    Claim, Store,
-    transfer::{Phase, Progress, Tally, TransferError},
+    Store,
+    transfer::{Tally, TransferError},
 };
-use tokio::signal::unix::{SignalKind, signal};
 
-use self::bar::Bar;
-use super::{Failure, complain, deed::Deed, print, runtime};
-use crate::{
-    app::causes,
-    config::{Config, StoreUrl},
-};
+use super::{Failure, complain, deed::Deed, place::Place, print, runtime, watch::Watching};
+use crate::config::Config;
 
 /// What to move, and where to.
 #[derive(Debug, clap::Args)]
@@ -45,54 +29,6 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let done = runtime()?.block_on(migrate(&from, &to, &mut deed));
     deed.end();
     done
-}
-
-/// A store and the argument that names it.
-struct Place {
-    argument: &'static str,
-    store: StoreUrl,
-}
-
-impl Place {
-    fn new(argument: &'static str, text: &str) -> Result<Self, Failure> {
-        let wrong = |what: String| Failure::Failed(format!("{argument}: {what}"));
-        let text = match text.strip_prefix('@') {
-            None => text.to_owned(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path);
-                let text = text.map_err(|error| wrong(format!("{path}: {error}")))?;
-                text.lines().next().unwrap_or_default().to_owned()
-            }
-        };
-        let store = StoreUrl::parse(&text).map_err(wrong)?;
-        Ok(Self { argument, store })
-    }
-
-    fn address(&self) -> &str {
-        self.store.as_str()
-    }
-
-    /// A failure with the argument and without the password in it.
-    fn failed(&self, error: impl std::fmt::Display) -> Failure {
-        let Self { argument, store } = self;
-        Failure::Failed(format!("{argument} {store:?}: {error}"))
-    }
-
-    /// Takes the store, so that no server works with it.
-    fn claim(&self) -> Result<Claim, Failure> {
-        let who = format!("process {}, which moves its notes", std::process::id());
-        notes::claim(self.address(), &who).map_err(|error| self.failed(causes(&error)))
-    }
-
-    async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
-        let opened = notes::open(self.address()).await;
-        opened.map_err(|error| self.failed(causes(&error)))
-    }
-
-    async fn close(&self, store: &dyn Store) -> Result<(), Failure> {
-        let closed = store.close().await;
-        closed.map_err(|error| self.failed(causes(&error)))
-    }
 }
 
 async fn migrate(from: &Place, to: &Place, deed: &mut Deed) -> Result<(), Failure> {
@@ -122,49 +58,13 @@ async fn migrate(from: &Place, to: &Place, deed: &mut Deed) -> Result<(), Failur
 }
 
 async fn moved(source: &dyn Store, target: &dyn Store) -> Result<Tally, Failure> {
-    let stopped = stop_on_signals()?;
-    let mut bar = Bar::new(stderr(), stderr().is_terminal(), Instant::now());
-    let mut watch = |progress: Progress| {
-        bar.show(progress, Instant::now());
-        !stopped.load(Ordering::Relaxed)
-    };
-    let moved = notes::transfer(source, target, &mut watch).await;
-    bar.end();
+    let mut watching = Watching::begin("the same command goes on from here")?;
+    let moved = notes::transfer(source, target, &mut |progress| watching.show(progress)).await;
+    watching.end();
     moved.map_err(|error| match error {
         TransferError::Stopped => Failure::Failed(
             "stopped before everything was moved; the same command goes on from here".into(),
         ),
         error => Failure::failed(error),
     })
-}
-
-/// Becomes true at the first signal that asks to stop; the second ends the process where it is, which
-/// loses nothing.
-fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-    let stopped = Arc::new(AtomicBool::new(false));
-    let asked = stopped.clone();
-    tokio::spawn(async move {
-        for _ in 0..2 {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if asked.swap(true, Ordering::Relaxed) {
-                complain("stopped at once; the same command goes on from here");
-                std::process::exit(1);
-            }
-        }
-    });
-    Ok(stopped)
-}
-
-/// What is done in a phase, as one word.
-fn word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Check => "checking",
-        Phase::Copy => "copying",
-        Phase::Compare => "comparing",
-    }
 }

@@ -9,7 +9,7 @@ use mcp_serve::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, open_audit, runtime, start_logs};
+use super::{Failure, backup::wrong, open_audit, runtime, start_logs};
 use crate::{
     app::{App, causes, claim_store, connect_redis},
     config::{Config, ConfigError, LogLevel, Ssl},
@@ -43,6 +43,7 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
     let mut serve_config = app.serve_config(config).await.map_err(ConfigError::from)?;
     serve_config.tls = tls;
     serve_config.supervisor = app.supervised(supervisor);
+    let keeping = app.keep_backups(config).map_err(wrong)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
     let reopening = async {
         while hangup.recv().await.is_some() {
@@ -54,6 +55,7 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
         served = mcp_serve::serve(factory, app.routes(), serve_config) => served,
         never = reopening => never,
     };
+    keeping.end().await;
     let closed = app.close().await;
     drop(claim);
     served.map_err(|error| match &error {

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    AuthMode, ClientAuth, Config, Profile, PublicUrl, Rates, Supervision, names, oauth, reach,
-    redis, secret,
+    AuthMode, ClientAuth, Config, Profile, PublicUrl, Rates, Supervision, backup, names, oauth,
+    reach, redis, secret,
     table::{Setting, rows},
     value::{self, Word as _},
 };
@@ -241,6 +241,7 @@ impl Reader<'_> {
                 self.mistake(name, Some(count.to_string()), expected);
             }
         }
+        self.mistakes.extend(backup::mistakes(&config.backup));
         self.check_tls(config);
         let hosts_set = ["ALLOWED_HOSTS", "MCP_ALLOWED_HOSTS"]
             .iter()

@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod backup;
 mod mongodb;
 mod oauth;
 mod proxies;
@@ -51,6 +52,8 @@ pub enum Group {
     Notes,
     /// How a MongoDB database is used.
     Mongodb,
+    /// Copies of everything, for when it is lost.
+    Backup,
     /// Sessions of the protocol revisions before 2026-07-28.
     Sessions,
     /// What replicas share.
@@ -74,6 +77,7 @@ impl Group {
         Self::Proxies,
         Self::Notes,
         Self::Mongodb,
+        Self::Backup,
         Self::Sessions,
         Self::Redis,
         Self::Limits,
@@ -91,6 +95,7 @@ impl Group {
             Self::Tls => "TLS",
             Self::Notes => "Notes",
             Self::Mongodb => "MongoDB",
+            Self::Backup => "Backups",
             Self::Sessions => "Sessions",
             Self::Redis => "Redis",
             Self::Limits => "Limits",
@@ -421,6 +426,7 @@ pub const SETTINGS: &[&[Setting]] = &[
     oauth::OAUTH,
     NOTES,
     mongodb::MONGODB,
+    backup::BACKUP,
     rules::RULES,
     SESSIONS,
     redis::REDIS,

@@ -189,6 +189,14 @@ pub(super) fn file(text: &str) -> Result<PathBuf, Expected> {
     Ok(text.into())
 }
 
+/// The path of a folder.
+pub(super) fn folder(text: &str) -> Result<PathBuf, Expected> {
+    if text.trim() != text {
+        return Err("the path of a folder without spaces around it".into());
+    }
+    Ok(text.into())
+}
+
 /// `off`, `stdout` or the path of a file.
 pub(super) fn audit_log(text: &str) -> Result<Destination, Expected> {
     match text {

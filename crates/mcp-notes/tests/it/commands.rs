@@ -1,5 +1,6 @@
 //! The commands as a person, a container or an assistant runs them.
 
+mod backup;
 mod claim;
 mod drain;
 mod durability;

@@ -1,5 +1,6 @@
 //! Settings: what each takes, what it refuses, and that a mistake never hides another.
 
+mod backup;
 mod mongodb;
 mod names;
 mod reach;
@@ -141,6 +142,12 @@ fn every_setting_takes_effect() {
         ("MONGODB_TIMEOUT_SECONDS", "7"),
         ("MONGODB_SELECTION_TIMEOUT_SECONDS", "6"),
         ("MONGODB_CONNECT_TIMEOUT_SECONDS", "4"),
+        ("BACKUP_DIR", "/var/backups/notes"),
+        ("BACKUP_SCHEDULE", "weekly sun 03:00"),
+        ("BACKUP_KEEP", "all"),
+        ("BACKUP_VERIFY", "false"),
+        ("BACKUP_ENCRYPT_TO", "/etc/mcp-notes/backup.pub"),
+        ("BACKUP_IDENTITIES", "/etc/mcp-notes/backup.key"),
         ("NOTES_CACHE_SECONDS", "60"),
         ("NOTES_ISOLATION", "shared"),
         ("NOTES_READ_ONLY", "true"),
@@ -179,7 +186,8 @@ fn every_setting_takes_effect() {
         let of_a_group = ["OAUTH_", "REDIS_"]
             .iter()
             .any(|it| row.name.starts_with(it));
-        of_a_group || row.name == "ALLOW_ANONYMOUS"
+        // Neither can be beside another that has a value here.
+        of_a_group || ["ALLOW_ANONYMOUS", "BACKUP_PASSPHRASE"].contains(&row.name)
     };
     for row in rows().filter(|row| !elsewhere(row)) {
         let value = given.iter().find(|(name, _)| *name == row.name);

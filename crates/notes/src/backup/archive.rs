@@ -72,6 +72,13 @@ impl Header {
     }
 }
 
+/// What every form says of itself, whatever else it says.
+#[derive(Deserialize)]
+struct Form {
+    mcp_notes_backup: u32,
+    version: String,
+}
+
 /// Why an archive cannot be read. Nothing of what it holds is told.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
@@ -190,12 +197,6 @@ impl<R: BufRead> Reader<R> {
         let mut line = Vec::new();
         let mut first = (&mut source).take(HEADER_BYTES_MAX);
         first.read_until(b'\n', &mut line).map_err(Broken::of)?;
-        // A later form may say other things of itself, but always which it is.
-        #[derive(Deserialize)]
-        struct Form {
-            mcp_notes_backup: u32,
-            version: String,
-        }
         let form: Form = serde_json::from_slice(&line).map_err(|_| Broken::NotOurs)?;
         if form.mcp_notes_backup != FORM {
             let what = format!("form {} of archives", form.mcp_notes_backup);

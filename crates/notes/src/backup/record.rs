@@ -1,11 +1,10 @@
 //! One line of an archive: a note or a token as JSON.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::access::{AccessToken, TokenName};
 use crate::note::{Author, Content, Note, NoteId, Owner, Title};
@@ -133,7 +132,7 @@ pub(super) fn take(line: &[u8]) -> Result<Record, LineError> {
 /// What is not known in a line that is whole.
 fn unknown(line: &[u8]) -> LineError {
     const NAME_CHARS_MAX: usize = 40;
-    let Ok(kinds) = serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(line) else {
+    let Ok(kinds) = serde_json::from_slice::<Map<String, Value>>(line) else {
         return LineError::Damaged;
     };
     let is_word = |kind: &&String| {

@@ -26,7 +26,7 @@ const WORK_LOG_MAX: u8 = 20;
 const PASSPHRASE_CHARS_MIN: usize = 12;
 
 /// How archives are encrypted.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Seal {
     /// To the holders of the keys of these: the server that writes them cannot read them.
     Recipients(Vec<Recipient>),
@@ -236,6 +236,6 @@ fn locked(error: &DecryptError) -> Broken {
         DecryptError::Io(error) if error.raw_os_error().is_some() => {
             Broken::Damaged("it cannot be read")
         }
-        _ => Broken::Damaged("its encryption ends too early"),
+        DecryptError::Io(_) => Broken::Damaged("its encryption ends too early"),
     }
 }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Cursor;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use notes::backup::{self, BackupError, Broken, Keys, Options, Passphrase, Reader, Seal};
@@ -339,7 +340,6 @@ fn one_backup_is_made_in_a_folder_and_leavings_are_removed() {
         let made = made(&stage, folder).await;
         let slip = format!("{}.json", made.path.file_name().unwrap().to_str().unwrap());
         assert_eq!(names(folder), [slip.trim_end_matches(".json"), &slip]);
-        use std::os::unix::fs::PermissionsExt as _;
         for file in [made.path.clone(), folder.join(slip)] {
             assert_eq!(
                 fs::metadata(file).unwrap().permissions().mode() & 0o777,

@@ -80,7 +80,7 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
         return Vec::new();
     };
     let names = entries.map(|it| it.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> = names.filter(|it| !it.ends_with(".lock")).collect();
+    let mut names: Vec<_> = names.filter(|it| !it.contains(".lock")).collect();
     names.sort();
     names
 }
@@ -210,7 +210,7 @@ pub(crate) async fn a_backup_is_of_one_moment_while_others_write(stage: &Stage) 
     let stop = Arc::new(AtomicBool::new(false));
     let writes = Arc::new(AtomicU64::new(0));
     let acknowledged: Vec<_> = (0..WRITERS).map(|_| Arc::new(AtomicU64::new(0))).collect();
-    let writers: Vec<_> = (0..WRITERS)
+    let tasks: Vec<_> = (0..WRITERS)
         .map(|n| {
             let (stop, writes) = (stop.clone(), writes.clone());
             let store = stage.store.clone();
@@ -264,8 +264,8 @@ pub(crate) async fn a_backup_is_of_one_moment_while_others_write(stage: &Stage) 
         last = Some(made);
     }
     stop.store(true, Ordering::SeqCst);
-    for writer in writers {
-        writer.await.unwrap();
+    for task in tasks {
+        task.await.unwrap();
     }
     let last = last.unwrap();
     let restored = restored(&last.path, &stage.spare.address, false).await;

@@ -63,9 +63,9 @@ pub(super) async fn prepare(db: &Database, owner: Option<&Owner>) -> Result<(), 
 async fn check(db: &Database) -> Result<(), Fault> {
     let about = db.collection::<RawDocumentBuf>(ABOUT);
     let found = within(STEP, about.find_one(doc! { "_id": "schema" })).await?;
-    let about = found.filter(|about| !matches!(about.get("version"), Ok(None)));
+    let schema = found.filter(|about| !matches!(about.get("version"), Ok(None)));
     // What is no number was not written by this program.
-    let found = about.map(|about| number(&about, "version").unwrap_or(i64::MAX));
+    let found = schema.map(|about| number(&about, "version").unwrap_or(i64::MAX));
     if let Some(found) = found.filter(|found| *found > VERSION) {
         return Err(Fault::lasting(StoreError::NewerSchema {
             found,

@@ -7,8 +7,6 @@ use std::{
 
 use notes::transfer::{Phase, Progress};
 
-use super::word;
-
 /// How often a terminal is written to.
 const REDRAW: Duration = Duration::from_millis(100);
 
@@ -73,6 +71,15 @@ impl<W: Write> Bar<W> {
         if self.is_terminal && self.shown.is_some() {
             let _ = self.out.write_all(b"\n");
         }
+    }
+}
+
+/// What is done in a phase, as one word.
+fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Check => "checking",
+        Phase::Copy => "copying",
+        Phase::Compare => "comparing",
     }
 }
 

@@ -4,7 +4,7 @@
 # MongoDB. Versions are pinned in crates/mcp-notes/tests/clients and crates/notes/tests/engine; what is there already
 # and current is left alone, and what the system lacks for it is installed with apt-get (packages.sh), nginx and
 # Redis among it. Afterwards .tools/bin has node, conformance, python, schemathesis, nginx, libnss_wrapper.so,
-# redis-server, redis-cli and ferretdb-engine.
+# redis-server, redis-cli, ferretdb-engine, prometheus and promtool.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -157,6 +157,35 @@ install_redis() {
     ln -sfn "$(command -v redis-cli)" "$tools/bin/redis-cli"
 }
 
+# Prometheus, out of its package and not installed: the package starts a server and brings a browser's libraries.
+install_prometheus() {
+    if command -v prometheus >/dev/null && command -v promtool >/dev/null; then
+        ln -sfn "$(command -v prometheus)" "$tools/bin/prometheus"
+        ln -sfn "$(command -v promtool)" "$tools/bin/promtool"
+        return
+    fi
+    if [ -x "$tools/prometheus/promtool" ]; then
+        say "Prometheus is there"
+    else
+        command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+            fail "missing: prometheus and promtool"
+        say "fetching prometheus with apt-get into $tools/prometheus"
+        new=$tools/prometheus.new
+        rm -rf "$new"
+        mkdir -p "$new"
+        # Where nobody has asked for the list of packages yet, it has to be fetched first.
+        (cd "$new" && apt-get download --quiet=2 prometheus >/dev/null 2>&1) ||
+            { update_packages && (cd "$new" && apt-get download --quiet=2 prometheus >&2); } ||
+            fail "apt-get download prometheus failed; its messages are above"
+        dpkg-deb --extract "$new"/prometheus_*.deb "$new/files" || fail "the package of prometheus cannot be read"
+        rm -rf "$tools/prometheus"
+        mv "$new/files/usr/bin" "$tools/prometheus"
+        rm -rf "$new"
+    fi
+    ln -sfn "$tools/prometheus/prometheus" "$tools/bin/prometheus"
+    ln -sfn "$tools/prometheus/promtool" "$tools/bin/promtool"
+}
+
 write_command() {
     printf '#!/bin/sh\n%s\n' "$2" >"$tools/bin/$1.new"
     chmod +x "$tools/bin/$1.new"
@@ -180,3 +209,5 @@ install_wrapper
 install_engine
 # Holds what replicas share; a sentinel is the same program.
 install_redis
+# Reads the metrics, and says what is wrong with them.
+install_prometheus

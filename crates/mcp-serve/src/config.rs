@@ -14,6 +14,7 @@ use crate::{
     events::{Events, MemoryEvents},
     health::{Check, LIVE_PATHS, READY_PATHS},
     limit::{Budgets, Limiter, MemoryLimiter},
+    metrics::{Metrics, Scrape},
     policy::{Policy, Unscoped},
     session::{MemorySessions, SessionStore},
     signals::{Alone, Signals},
@@ -86,10 +87,21 @@ pub struct Config {
     pub checks: Vec<Arc<dyn Check>>,
     /// Who is told that the server is ready, lives and stops. Default: nobody.
     pub supervisor: Supervisor,
+    /// What the server counts. What else is given here counts there too if it is made so: sessions by
+    /// [`Metrics::session_observer`], Redis by [`Redis::measured`](crate::redis::Redis::measured).
+    /// Default: new ones, with sessions.
+    pub metrics: Metrics,
+    /// Where and to whom that is told.
+    pub scrape: Scrape,
 }
 
 impl Default for Config {
     fn default() -> Self {
+        let metrics = Metrics::default();
+        let limits = crate::session::Limits {
+            observer: metrics.session_observer(),
+            ..crate::session::Limits::default()
+        };
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
             tls: None,
@@ -112,11 +124,13 @@ impl Default for Config {
             budgets: Budgets::default(),
             limiter: Arc::new(MemoryLimiter::default()),
             auditor: None,
-            sessions: Arc::new(MemorySessions::new(crate::session::Limits::default())),
+            sessions: Arc::new(MemorySessions::new(limits)),
             events: Arc::new(MemoryEvents::default()),
             signals: Arc::new(Alone),
             checks: Vec::new(),
             supervisor: Supervisor::default(),
+            metrics,
+            scrape: Scrape::default(),
         }
     }
 }
@@ -167,6 +181,30 @@ impl Config {
         if self.mcp_paths.iter().any(|path| bare(path) == bare(health)) {
             let problem = "must not be one of mcp_paths";
             return Err(ConfigError::new("health_path", problem));
+        }
+        self.validate_scrape()
+    }
+
+    fn validate_scrape(&self) -> Result<(), ConfigError> {
+        let Scrape {
+            path,
+            listen,
+            token,
+        } = &self.scrape;
+        let wrong = |problem| Err(ConfigError::new("scrape.path", problem));
+        let probes = LIVE_PATHS.iter().chain(&READY_PATHS).copied();
+        if !path.starts_with('/') || path.len() < 2 {
+            return wrong("must begin with a slash, and have more than that");
+        }
+        if probes.chain([&*self.health_path]).any(|it| it == path) {
+            return wrong("must not be a path of a probe");
+        }
+        if self.mcp_paths.contains(path) {
+            return wrong("must not be one of mcp_paths");
+        }
+        if token.is_none() && listen.is_some_and(|address| !address.ip().is_loopback()) {
+            let problem = "must be loopback where there is no token";
+            return Err(ConfigError::new("scrape.listen", problem));
         }
         Ok(())
     }

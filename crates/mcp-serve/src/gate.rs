@@ -30,6 +30,7 @@ use crate::{
     config::Config,
     lifecycle::Lifecycle,
     limit::{Budgets, Caller, Class, Decision, Limiter},
+    metrics::Metrics,
     policy::{Access, Demand, Operation, Policy},
     signals::{Signal, SignalReceiver},
 };
@@ -52,6 +53,7 @@ pub(crate) struct Gate {
     allow_plain_http: bool,
     /// The longest wait for the authenticator.
     deadline: Duration,
+    metrics: Metrics,
 }
 
 /// A request that may go on.
@@ -197,17 +199,45 @@ impl Gate {
             anonymous_from_anywhere: config.anonymous_from_anywhere,
             allow_plain_http: config.allow_plain_http,
             deadline: config.limits.request_deadline,
+            metrics: config.metrics.clone(),
         }
     }
 
     /// Who makes the request with these `parts`.
     pub(crate) async fn authenticate(&self, parts: &mut Parts) -> Result<Principal, Refusal> {
+        let answer = self.ask(parts).await;
+        if let Err(refusal) = &answer {
+            self.metrics.auth_failed(refusal.reason());
+        }
+        answer
+    }
+
+    /// The same for somebody who needs no credential, and is told less without one: to come without
+    /// is no failure.
+    pub(crate) async fn recognise(&self, parts: &mut Parts) -> Result<Principal, Refusal> {
+        if parts.headers.contains_key(header::AUTHORIZATION) {
+            self.authenticate(parts).await
+        } else {
+            self.ask(parts).await
+        }
+    }
+
+    /// Whether others on the network cannot have read what these `parts` say.
+    pub(crate) fn check_travel(&self, parts: &Parts) -> Result<(), Refusal> {
+        let client = parts.extensions.get::<Client>();
+        if self.allow_plain_http || client.is_some_and(Client::is_private) {
+            Ok(())
+        } else {
+            Err(Refusal::OpenCredential)
+        }
+    }
+
+    async fn ask(&self, parts: &mut Parts) -> Result<Principal, Refusal> {
         let is_attempt = parts.headers.contains_key(header::AUTHORIZATION);
         let client = parts.extensions.get::<Client>();
-        let is_private = self.allow_plain_http || client.is_some_and(Client::is_private);
         let is_local = client.is_some_and(Client::is_local);
-        if is_attempt && !is_private {
-            return Err(Refusal::OpenCredential);
+        if is_attempt {
+            self.check_travel(parts)?;
         }
         let network = Caller::at(address(parts));
         if is_attempt && self.suspects.has(&network) {
@@ -257,7 +287,8 @@ impl Gate {
         demands: &[Demand],
         calls: usize,
     ) -> Result<Pass, Refusal> {
-        self.check_scopes(parts, principal, demands)?;
+        let scopes = self.check_scopes(parts, principal, demands);
+        scopes.inspect_err(|refusal| self.metrics.auth_failed(refusal.reason()))?;
         let caller = Caller::of(principal, address(parts));
         let most = self.flight.max();
         let permit = match calls {
@@ -403,6 +434,10 @@ impl Gate {
             (false, true) => tracing::error!("the rate limiter does not answer; nobody is limited"),
             (true, false) => tracing::info!("the rate limiter answers again"),
             _ => {}
+        }
+        // Who takes nothing only looks at what is left.
+        if count > 0 {
+            self.metrics.rate_decided(class, answer.as_ref());
         }
         answer
     }

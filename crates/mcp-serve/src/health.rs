@@ -1,8 +1,7 @@
 //! Whether the server lives, is ready, and how it fares: `/livez`, `/readyz` and the report.
 
 use std::{
-    fs,
-    path::Path,
+    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,15 +9,21 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use serde_json::{Map, Value, json};
 use tokio::{
     sync::Mutex,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
-use crate::session::SessionStore;
+use crate::{
+    config::Config,
+    metrics::{Metrics, limit_bytes, rss_bytes},
+    session::SessionStore,
+    tls::Tls,
+};
 
 /// Something that must work for the server to be ready, or should.
 #[async_trait]
@@ -34,6 +39,17 @@ pub trait Check: Send + Sync + 'static {
     fn is_vital(&self) -> bool {
         true
     }
+
+    /// The other server that it asks, such as `database`, where it asks one; its name in metrics.
+    fn dependency(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// How long that server last took to answer, where the check knows better than how long it takes
+    /// itself.
+    fn latency(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Where liveness is asked for.
@@ -42,7 +58,10 @@ pub(crate) const LIVE_PATHS: [&str; 3] = ["/livez", "/health/live", "/health/liv
 pub(crate) const READY_PATHS: [&str; 3] = ["/readyz", "/health/ready", "/health/readiness"];
 
 const CHECK_DEADLINE: Duration = Duration::from_secs(2);
-const CACHE: Duration = Duration::from_secs(1);
+/// How often the checks are made while the server runs; probes are told what they came to.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// What is older is looked at again before anybody is told: then nobody makes the checks.
+const STALE: Duration = Duration::from_secs(6);
 
 /// The answers to probes.
 pub(crate) struct Health {
@@ -50,16 +69,21 @@ pub(crate) struct Health {
     version: String,
     checks: Vec<Arc<dyn Check>>,
     sessions: Arc<dyn SessionStore>,
+    metrics: Metrics,
+    tls: Option<Arc<Tls>>,
     started: Instant,
     draining: AtomicBool,
-    last: Mutex<Option<(Instant, Arc<Report>)>>,
+    last: ArcSwapOption<Report>,
+    looking: Mutex<()>,
 }
 
 /// The outcome of all checks at one time.
-pub(crate) struct Report {
+struct Report {
+    at: Instant,
     healthy: bool,
     checks: Vec<Outcome>,
     sessions: Option<usize>,
+    sessions_max: Option<usize>,
 }
 
 /// What one check came to.
@@ -67,6 +91,7 @@ struct Outcome {
     name: String,
     vital: bool,
     result: Result<(), String>,
+    latency: Option<Duration>,
 }
 
 /// What a probe is answered: whether the status is 200 or 503, and the JSON body.
@@ -76,26 +101,35 @@ pub(crate) struct Answer {
 }
 
 impl Health {
-    pub(crate) fn new(
-        name: String,
-        version: String,
-        checks: Vec<Arc<dyn Check>>,
-        sessions: Arc<dyn SessionStore>,
-    ) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
-            name,
-            version,
-            checks,
-            sessions,
+            name: config.name.clone(),
+            version: config.version.clone(),
+            checks: config.checks.clone(),
+            sessions: config.sessions.clone(),
+            metrics: config.metrics.clone(),
+            tls: config.tls.clone(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
-            last: Mutex::new(None),
+            last: ArcSwapOption::empty(),
+            looking: Mutex::default(),
         }
     }
 
     /// From now on the server is not ready.
     pub(crate) fn begin_drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.metrics.drain_begun();
+    }
+
+    /// Makes the checks for ever.
+    pub(crate) async fn watch(&self) -> Infallible {
+        loop {
+            let looking = self.looking.lock().await;
+            self.look().await;
+            drop(looking);
+            sleep(CHECK_EVERY).await;
+        }
     }
 
     /// The process serves requests, or this would not be answered.
@@ -117,7 +151,7 @@ impl Health {
         let report = self.report().await;
         let mut body = json!({ "status": report.status() });
         if details {
-            body["checks"] = report.checks_json();
+            body["checks"] = Value::Object(report.checks_json());
         }
         Answer {
             ok: report.healthy,
@@ -138,14 +172,13 @@ impl Health {
         if details {
             body["name"] = json!(self.name);
             body["version"] = json!(self.version);
-            body["uptime"] = json!(self.started.elapsed().as_secs());
-            body["memory"] = memory();
-            let store = self.sessions.kind();
-            body["sessions"] = match report.sessions {
-                Some(active) => json!({ "status": "ok", "store": store, "active": active }),
-                None => json!({ "status": "error", "store": store }),
-            };
-            body["checks"] = report.checks_json();
+            let mut checks = report.checks_json();
+            checks.insert("sessions".to_owned(), self.sessions_json(&report));
+            checks.insert("memory".to_owned(), memory_json());
+            let seconds = self.started.elapsed().as_secs();
+            let uptime = json!({ "status": "ok", "seconds": seconds });
+            checks.insert("uptime".to_owned(), uptime);
+            body["checks"] = Value::Object(checks);
         }
         Answer {
             ok: report.healthy && !draining,
@@ -153,96 +186,107 @@ impl Health {
         }
     }
 
-    /// All checks, at most once a second; callers in between share the outcome.
+    fn sessions_json(&self, report: &Report) -> Value {
+        json!({
+            "status": report.sessions_status(),
+            "store": self.sessions.kind(),
+            "active": report.sessions,
+            "limit": report.sessions_max,
+        })
+    }
+
+    /// What the checks last came to.
     async fn report(&self) -> Arc<Report> {
-        let mut last = self.last.lock().await;
-        if let Some((at, report)) = &*last
-            && at.elapsed() < CACHE
-        {
-            return report.clone();
+        let fresh = || self.last.load_full().filter(|it| it.at.elapsed() < STALE);
+        if let Some(report) = fresh() {
+            return report;
         }
-        let checks = join_all(self.checks.iter().map(|check| async {
-            let result = timeout(CHECK_DEADLINE, check.check()).await;
-            Outcome {
-                name: check.name().to_owned(),
-                vital: check.is_vital(),
-                result: result.unwrap_or_else(|_| Err("no answer within 2 s".to_owned())),
-            }
-        }));
+        let _looking = self.looking.lock().await;
+        match fresh() {
+            Some(report) => report,
+            None => self.look().await,
+        }
+    }
+
+    /// Makes all checks, and counts what they come to.
+    async fn look(&self) -> Arc<Report> {
+        let checks = join_all(self.checks.iter().map(|check| self.outcome(check.as_ref())));
         let count = timeout(CHECK_DEADLINE, self.sessions.count());
-        let (checks, count) = futures_util::future::join(checks, count).await;
+        let (checks, count) = join(checks, count).await;
         let sessions = count.ok().and_then(Result::ok);
-        let healthy = checks.iter().all(|it| it.result.is_ok() || !it.vital);
+        if let Some(open) = sessions {
+            self.metrics.sessions_counted(self.sessions.kind(), open);
+        }
+        if let Some(tls) = &self.tls {
+            self.metrics.certificate(tls.not_before(), tls.not_after());
+        }
         let report = Arc::new(Report {
-            healthy,
+            at: Instant::now(),
+            healthy: checks.iter().all(|it| it.result.is_ok() || !it.vital),
             checks,
             sessions,
+            sessions_max: self.sessions.limit(),
         });
-        *last = Some((Instant::now(), report.clone()));
+        self.last.store(Some(report.clone()));
         report
+    }
+
+    async fn outcome(&self, check: &dyn Check) -> Outcome {
+        let begun = Instant::now();
+        let result = timeout(CHECK_DEADLINE, check.check()).await;
+        let result = result.unwrap_or_else(|_| Err("no answer within 2 s".to_owned()));
+        let latency = check.latency().unwrap_or_else(|| begun.elapsed());
+        let dependency = check.dependency();
+        let name = check.name().to_owned();
+        self.metrics.checked(&name, dependency, result.is_ok());
+        Outcome {
+            name,
+            vital: check.is_vital(),
+            latency: dependency.filter(|_| result.is_ok()).map(|_| latency),
+            result,
+        }
     }
 }
 
 impl Report {
     fn status(&self) -> &'static str {
+        let all_right = self.checks.iter().all(|it| it.result.is_ok());
         if !self.healthy {
             "error"
-        } else if self.sessions.is_some() && self.checks.iter().all(|it| it.result.is_ok()) {
+        } else if all_right && self.sessions_status() == "ok" {
             "ok"
         } else {
             "degraded"
         }
     }
 
-    fn checks_json(&self) -> Value {
-        let entry = |result: &Result<(), String>| match result {
-            Ok(()) => json!({ "status": "ok" }),
-            Err(reason) => json!({ "status": "error", "reason": reason }),
+    /// Sessions that cannot be counted cannot be used either; one more than there may be is refused.
+    fn sessions_status(&self) -> &'static str {
+        match (self.sessions, self.sessions_max) {
+            (None, _) => "error",
+            (Some(active), Some(max)) if active >= max => "degraded",
+            _ => "ok",
+        }
+    }
+
+    fn checks_json(&self) -> Map<String, Value> {
+        let entry = |outcome: &Outcome| {
+            let mut entry = match &outcome.result {
+                Ok(()) => json!({ "status": "ok" }),
+                Err(reason) => json!({ "status": "error", "reason": reason }),
+            };
+            if let Some(latency) = outcome.latency {
+                let micros = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
+                entry["latency_ms"] = json!(f64::from(micros) / 1000.0);
+            }
+            entry
         };
-        let checks: Map<_, _> = self
-            .checks
-            .iter()
-            .map(|it| (it.name.clone(), entry(&it.result)))
-            .collect();
-        Value::Object(checks)
+        let checks = self.checks.iter();
+        checks.map(|it| (it.name.clone(), entry(it))).collect()
     }
 }
 
-/// Resident memory of the process and the limit of its control group, in bytes; `null` where the
-/// system does not tell.
-fn memory() -> Value {
-    json!({ "rss_bytes": rss_bytes(), "limit_bytes": limit_bytes() })
-}
-
-fn rss_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim()
-        .strip_suffix(" kB")?
-        .parse::<u64>()
-        .ok()
-        .map(|kib| kib * 1024)
-}
-
-fn limit_bytes() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = groups
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
-        .unwrap_or_default();
-    let root = Path::new("/sys/fs/cgroup");
-    let files = [
-        root.join(own).join("memory.max"),
-        root.join("memory/memory.limit_in_bytes"),
-    ];
-    let text = files
-        .iter()
-        .find_map(|file| fs::read_to_string(file).ok())?;
-    // Without a limit, version 2 says "max" and version 1 a number near 2^63.
-    text.trim()
-        .parse::<u64>()
-        .ok()
-        .filter(|bytes| *bytes < 1 << 62)
+/// Memory never makes a server unhealthy: how much is too much is for an alert to say.
+fn memory_json() -> Value {
+    json!({ "status": "ok", "rss_bytes": rss_bytes(), "limit_bytes": limit_bytes() })
 }

@@ -12,6 +12,7 @@ pub mod events;
 pub mod health;
 pub mod lifecycle;
 pub mod limit;
+pub mod metrics;
 pub mod policy;
 pub mod redis;
 pub mod session;

@@ -147,6 +147,8 @@ pub struct Decision {
     pub budget: Budget,
     /// How many more requests there are now; `None` when the request is refused.
     pub remaining: Option<u32>,
+    /// Whether one replica decided alone because the others could not be asked.
+    pub is_alone: bool,
     /// When the budget is full again, or, of a refused request, when to try again.
     pub after: Duration,
 }
@@ -256,6 +258,7 @@ mod tests {
             class: Class::Read,
             budget,
             remaining: Some(42),
+            is_alone: false,
             after: Duration::from_millis(16_100),
         };
         let mut headers = HeaderMap::new();

@@ -27,6 +27,8 @@ pub use self::{
     subscription::{Message, Subscription},
 };
 
+use crate::metrics::Metrics;
+
 /// Whether a command may be sent once more when its answer was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Again {
@@ -60,7 +62,13 @@ struct Inner {
 impl Redis {
     /// Begins to connect and returns at once. Must be called where a Tokio runtime runs.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        let (core, inbox) = Core::new(settings)?;
+        Self::measured(settings, &Metrics::default())
+    }
+
+    /// The same; calls over it, and what [`RedisEvents`](crate::events::RedisEvents) hears over it, are
+    /// counted in `metrics`.
+    pub fn measured(settings: Settings, metrics: &Metrics) -> Result<Self, SettingsError> {
+        let (core, inbox) = Core::new(settings, metrics)?;
         let core = Arc::new(core);
         let keeper = tokio::spawn(keeper::keep(core.clone(), inbox)).abort_handle();
         Ok(Self(Arc::new(Inner { core, keeper })))
@@ -124,6 +132,16 @@ impl Redis {
     /// Why it is away, in words for an operator and without secrets; `None` while it is up.
     pub fn trouble(&self) -> Option<String> {
         self.0.core.trouble()
+    }
+
+    /// How long it took to answer when it was last asked whether it is there.
+    pub fn latency(&self) -> Duration {
+        self.0.core.latency()
+    }
+
+    /// Where what goes over it is counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.core.metrics
     }
 
     /// Hears what is published in `channels` from now on, over a connection of its own.

@@ -3,7 +3,8 @@
 //! 1. request id, trace, client (as trusted proxies name it), access line, span
 //! 2. panic guard
 //! 3. probes: `/livez`, `/readyz` and the health report are answered here, so that an orchestrator
-//!    needs neither a listed host nor a credential. Whoever lacks those learns the status alone.
+//!    needs neither a listed host nor a credential. Whoever lacks those learns the status alone. The
+//!    metrics are, too, unless they have a listener of their own: to whoever lacks nothing of that.
 //! 4. contradictions between proxies, host, origin, preflight
 //! 5. refusal of new work while the server drains. A POST to MCP goes on: it may be a message that
 //!    a call under way waits for, and the transport refuses the others.
@@ -20,6 +21,7 @@
 
 mod answer;
 mod asked;
+mod metadata;
 mod probe;
 
 use std::{
@@ -42,7 +44,7 @@ use axum::{
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Response, StatusCode, Version,
-    header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE},
     request::Parts,
 };
 use http_body::Body as HttpBody;
@@ -53,8 +55,9 @@ use tracing::Instrument as _;
 
 pub(crate) use self::answer::Tracked;
 use self::{
-    answer::{Failure, Shape, error_response, json_response},
+    answer::{Failure, Shape, error_response},
     asked::Asked,
+    metadata::{METADATA_PATH, resource_path},
 };
 use crate::{
     audit::Auditor,
@@ -65,6 +68,7 @@ use crate::{
     guard::{self, Cors},
     health::{Health, LIVE_PATHS, READY_PATHS},
     lifecycle::Lifecycle,
+    metrics::{Metrics, Scrape},
     policy::{Access, Operation},
     server::Exchange,
     telemetry::{
@@ -87,6 +91,8 @@ pub(crate) struct Router<F> {
     limits: Limits,
     gate: Arc<Gate>,
     auditor: Option<Arc<dyn Auditor>>,
+    metrics: Metrics,
+    scrape: Scrape,
     ids: RequestIds,
     leaving: AtomicBool,
     draining: AtomicBool,
@@ -97,19 +103,10 @@ enum Route {
     Live,
     Ready,
     Health,
+    Metrics,
     Metadata,
     Mcp(Arc<str>),
     Further,
-}
-
-/// Where the metadata of the protected resource is whose path follows (RFC 9728 section 3.1).
-const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
-
-/// The path of the resource whose metadata are at `path`.
-fn resource_path(path: &str) -> Option<&str> {
-    let resource = path.strip_prefix(METADATA_PATH)?;
-    let resource = resource.strip_suffix('/').unwrap_or(resource);
-    (resource.is_empty() || resource.starts_with('/')).then_some(resource)
 }
 
 impl<H, F> Router<F>
@@ -137,6 +134,7 @@ where
                     sessions: config.sessions,
                     events: config.events,
                     signals: config.signals,
+                    metrics: config.metrics.clone(),
                 },
                 lifecycle,
             )),
@@ -154,6 +152,8 @@ where
             limits: config.limits,
             gate,
             auditor: config.auditor,
+            metrics: config.metrics,
+            scrape: config.scrape,
             ids: RequestIds::new(),
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -250,6 +250,9 @@ where
             _ if LIVE_PATHS.contains(&path) => return Route::Live,
             _ if READY_PATHS.contains(&path) => return Route::Ready,
             _ if *path == *self.health_path => return Route::Health,
+            _ if *path == self.scrape.path && self.scrape.listen.is_none() => {
+                return Route::Metrics;
+            }
             _ if resource_path(path).is_some() => return Route::Metadata,
             _ => {}
         }
@@ -271,11 +274,17 @@ where
             Route::Live => (RouteName::Fixed("/livez".into()), true),
             Route::Ready => (RouteName::Fixed("/readyz".into()), true),
             Route::Health => (RouteName::Fixed(self.health_path.clone()), true),
+            Route::Metrics => (RouteName::Fixed(self.scrape.path.as_str().into()), true),
             Route::Metadata => (RouteName::Fixed(METADATA_PATH.into()), false),
             Route::Mcp(path) => (RouteName::Fixed(path.clone()), false),
             Route::Further => (RouteName::Unmatched, false),
         };
-        let mut line = AccessLine::begin(parts.method.clone(), name, request_id, trace);
+        let mut line = AccessLine::begin(
+            parts.method.clone(),
+            name,
+            (request_id, trace),
+            &self.metrics,
+        );
         line.is_probe = is_probe;
         line
     }
@@ -297,6 +306,9 @@ where
         told.map_err(guard::Refusal::Forwarded)?;
         guard::check_host(&parts, &self.hosts)?;
         *cors = guard::check_origin(&parts, &self.origins)?;
+        if matches!(route, Route::Metrics) {
+            return self.read_metrics(&mut parts).await;
+        }
         if guard::is_preflight(&parts) {
             return Ok(preflight(&parts));
         }
@@ -329,20 +341,6 @@ where
         let mut response = answer.unwrap_or_else(|failure| failure.into_response(Shape::Problem));
         pass.write(response.headers_mut());
         Ok(response)
-    }
-
-    fn metadata(&self, parts: &Parts) -> Result<Response<Body>, Failure> {
-        let path = resource_path(parts.uri.path());
-        let Some(metadata) = path.and_then(|path| self.gate.metadata(path)) else {
-            let message = "there is nothing at this path";
-            return Err(Failure::new(StatusCode::NOT_FOUND, message));
-        };
-        if !matches!(parts.method, Method::GET | Method::HEAD) {
-            let status = StatusCode::METHOD_NOT_ALLOWED;
-            return Err(Failure::new(status, "metadata are read with GET")
-                .with(ALLOW, HeaderValue::from_static("GET, HEAD")));
-        }
-        Ok(json_response(StatusCode::OK, "application/json", &metadata))
     }
 
     async fn authenticate(&self, parts: &mut Parts) -> Result<Principal, Failure> {

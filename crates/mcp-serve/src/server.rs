@@ -9,6 +9,7 @@ mod exchange;
 pub mod fuzz;
 mod inbound;
 mod proxy;
+mod scrape;
 mod socket;
 mod stream;
 
@@ -35,7 +36,8 @@ pub(crate) use self::exchange::{Chunk, Exchange};
 use self::{
     arrival::Arrivals,
     connection::{End, Shared},
-    door::{Door, Place, refuse},
+    door::{Door, Place, affordable, is_of_one_connection, refuse},
+    scrape::Readers,
 };
 use crate::{
     client::{Scheme, TrustedProxies},
@@ -63,6 +65,15 @@ pub enum ServeError {
     /// A setting that no server can run with.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The address for readers of metrics could not be bound.
+    #[error("cannot tell metrics on {address}")]
+    BindMetrics {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The signals that stop the server could not be subscribed to.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
@@ -115,6 +126,7 @@ pub struct Server<F> {
     connections_max: usize,
     health: Arc<Health>,
     supervisor: Supervisor,
+    readers: Option<Readers>,
     shared: Arc<Shared<F>>,
 }
 
@@ -164,12 +176,8 @@ where
         };
         let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
-        let health = Arc::new(Health::new(
-            config.name.clone(),
-            config.version.clone(),
-            config.checks.clone(),
-            config.sessions.clone(),
-        ));
+        let readers = Readers::bind(&config).await?;
+        let health = Arc::new(Health::new(&config));
         let lifecycle = Lifecycle::default();
         Ok(Self {
             listener,
@@ -179,6 +187,7 @@ where
             connections_max: affordable(config.limits.connections_max),
             health: health.clone(),
             supervisor: config.supervisor.clone(),
+            readers,
             shared: Arc::new(Shared {
                 cut: Arc::new(AtomicUsize::new(0)),
                 limits: config.limits.clone(),
@@ -200,6 +209,11 @@ where
     /// The address taken, with its real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address at which metrics are told, where they have one of their own.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.readers.as_ref().map(Readers::local_addr)
     }
 
     /// The tokens and tasks of this server.
@@ -242,12 +256,20 @@ where
 
     /// Serves until `stop` is over (or the lifecycle's soft token is cancelled), then drains:
     /// not ready, notice, farewell, no new work, and after the limit no work at all.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Drained, ServeError> {
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<Drained, ServeError> {
         self.announce();
+        let readers = self.readers.take();
+        let reading = async {
+            match &readers {
+                Some(readers) => readers.serve().await,
+                None => std::future::pending().await,
+            }
+        };
         let supervisor = self.supervisor.clone();
-        // The supervisor hears to the end of the drain that the server lives.
+        // To the end of the drain metrics are told, and the supervisor hears that the server lives.
         tokio::select! {
             drained = self.run_beside(stop) => drained,
+            never = reading => match never {},
             never = supervisor.beat() => match never {},
         }
     }
@@ -278,6 +300,7 @@ where
             never = self.accept(&door) => match never {},
             never = self.watch_files() => match never {},
             never = self.supervisor.follow(&self.health) => match never {},
+            never = self.health.watch() => match never {},
         };
 
         self.shared.router.begin_farewell();
@@ -320,6 +343,9 @@ where
             version = self.version,
             "listening"
         );
+        if let Some(address) = self.metrics_addr() {
+            tracing::info!(metrics = %address, "telling metrics");
+        }
         if self.connections_max < self.shared.limits.connections_max {
             tracing::warn!(
                 connections_max = self.shared.limits.connections_max,
@@ -442,32 +468,4 @@ async fn finish(
         );
     }
     drained
-}
-
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-    )
-}
-
-/// The wanted number of connections, or fewer where the process may not open so many files: at the
-/// limit of files even a polite refusal is impossible.
-fn affordable(wanted: usize) -> usize {
-    const FILES_BESIDE: usize = 128;
-    match files_max() {
-        Some(files) => wanted.min(files.saturating_sub(FILES_BESIDE).max(1)),
-        None => wanted,
-    }
-}
-
-fn files_max() -> Option<usize> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
 }

@@ -247,6 +247,11 @@ pub trait SessionStore: Send + Sync + 'static {
     /// How many sessions are open.
     async fn count(&self) -> Result<usize, SessionError>;
 
+    /// How many may be open, where that is limited.
+    fn limit(&self) -> Option<usize> {
+        None
+    }
+
     /// Where they are kept, for the report on health: `memory` of this process, or what replicas
     /// share.
     fn kind(&self) -> &'static str {

@@ -14,6 +14,7 @@ mod mcp;
 mod nginx;
 mod raw;
 mod redis;
+mod samples;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -29,6 +30,7 @@ pub use self::{
     nginx::NginxServer,
     raw::{Next, RawClient, RawHead, RawResponse, SseEvent, SseReader},
     redis::{RedisCluster, RedisSentinel, RedisServer},
+    samples::Samples,
 };
 use crate::{Config, Drained, ServeError, Server, lifecycle::Lifecycle};
 
@@ -36,6 +38,7 @@ use crate::{Config, Drained, ServeError, Server, lifecycle::Lifecycle};
 #[derive(Debug)]
 pub struct TestServer {
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     mcp_path: String,
     lifecycle: Lifecycle,
     stop: Option<oneshot::Sender<()>>,
@@ -55,6 +58,7 @@ impl TestServer {
             .await
             .expect("a server on a free port");
         let address = server.local_addr();
+        let metrics_address = server.metrics_addr();
         let lifecycle = server.lifecycle().clone();
         let (stop, stopped) = oneshot::channel();
         let run = tokio::spawn(server.run(async {
@@ -62,6 +66,7 @@ impl TestServer {
         }));
         Self {
             address,
+            metrics_address,
             mcp_path,
             lifecycle,
             stop: Some(stop),
@@ -72,6 +77,11 @@ impl TestServer {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it tells its metrics, if not there.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// `http://127.0.0.1:PORT`.

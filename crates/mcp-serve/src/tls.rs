@@ -147,6 +147,11 @@ impl Tls {
         self.current.load().not_after
     }
 
+    /// From when on that certificate holds.
+    pub fn not_before(&self) -> Timestamp {
+        self.current.load().not_before
+    }
+
     /// How a client on this machine, with the same files, asks this server how it is.
     ///
     /// It takes any certificate whose key the server proves to have: nothing is told to the server

@@ -12,6 +12,7 @@
 
 mod admission;
 mod answer;
+mod batch;
 mod calls;
 mod converse;
 mod envelope;
@@ -19,6 +20,7 @@ mod headers;
 mod legacy;
 mod listen;
 mod media;
+mod meter;
 mod method;
 mod modern;
 mod opening;
@@ -57,8 +59,8 @@ use self::{
     stream::Log,
 };
 use crate::{
-    auth::Principal, events::Events, gate::Gate, lifecycle::Lifecycle, policy::Operation,
-    session::SessionStore, signals::Signals, telemetry::AccessNote,
+    auth::Principal, events::Events, gate::Gate, lifecycle::Lifecycle, metrics::Metrics,
+    policy::Operation, session::SessionStore, signals::Signals, telemetry::AccessNote,
 };
 
 pub use self::answer::CacheHints;
@@ -175,6 +177,7 @@ pub struct Transport<F> {
     listeners: Arc<Listeners>,
     /// Places for notifications that handlers are busy with.
     notices: Arc<Semaphore>,
+    metrics: Metrics,
 }
 
 /// What the replicas of a server have in common.
@@ -185,6 +188,8 @@ pub(crate) struct SharedParts {
     pub(crate) events: Arc<dyn Events>,
     /// The way from one replica to the others.
     pub(crate) signals: Arc<dyn Signals>,
+    /// What is counted; of this replica alone.
+    pub(crate) metrics: Metrics,
 }
 
 /// Notifications that handlers may be busy with at the same time.
@@ -210,6 +215,7 @@ where
             sessions,
             events,
             signals,
+            metrics,
         } = shared;
         let handler = factory();
         let info = handler.get_info();
@@ -251,6 +257,7 @@ where
             replicas,
             listeners: Arc::default(),
             notices: Arc::new(Semaphore::new(NOTICES_MAX)),
+            metrics,
             lifecycle,
         }
     }
@@ -307,11 +314,14 @@ where
         let (accepts, incoming) = match received {
             Ok(received) => received,
             Err(unreadable) => {
+                let running = self.came_unreadable();
                 let operation = [malformed(&nothing)];
                 let admitted = self
                     .admit(&mut parts, &principal, &operation, (0, None))
                     .await;
-                return admitted.err().unwrap_or(unreadable);
+                let mut response = admitted.err().unwrap_or(unreadable);
+                meter::answered(&running, true, &mut response);
+                return response;
             }
         };
         let (operations, calls, id) = match &incoming {
@@ -338,15 +348,15 @@ where
         let asked = (calls, id);
         let pass = match self.admit(&mut parts, &principal, &operations, asked).await {
             Ok(pass) => pass,
-            Err(refusal) => return refusal,
+            Err(refusal) => {
+                self.turned_away(&incoming, &refusal);
+                return refusal;
+            }
         };
         drop(operations);
         let mut response = match incoming {
             envelope::Body::Batch(batch) => self.batch(parts, principal, batch).await,
-            envelope::Body::One(incoming) => match era(&incoming, &parts.headers) {
-                Era::Modern => self.modern(parts, principal, accepts, incoming).await,
-                Era::Legacy => self.legacy(parts, principal, accepts, incoming).await,
-            },
+            envelope::Body::One(incoming) => self.one(parts, principal, accepts, incoming).await,
         };
         pass.write(response.headers_mut());
         response

@@ -78,6 +78,7 @@ impl Rule {
             class: self.class,
             budget: self.budget,
             remaining,
+            is_alone: false,
             after: Duration::from_micros(after),
         }
     }

@@ -98,7 +98,10 @@ impl RedisLimiter {
         } else {
             count
         };
-        self.local.take_now(caller, class, share, count)
+        Decision {
+            is_alone: true,
+            ..self.local.take_now(caller, class, share, count)
+        }
     }
 }
 

@@ -27,6 +27,14 @@ pub(super) async fn call(
     again: Again,
     end: Instant,
 ) -> Result<Value, RedisError> {
+    let begun = Instant::now();
+    let answer = tried(core, command, again, end).await;
+    let failure = answer.as_ref().err().and_then(Lost::kind);
+    core.calls.called(begun.elapsed(), failure);
+    answer.map_err(RedisError::from)
+}
+
+async fn tried(core: &Core, command: &Cmd, again: Again, end: Instant) -> Result<Value, Lost> {
     let mut pauses = PAUSES.iter();
     loop {
         let by = end.min(Instant::now() + core.settings.deadlines.attempt);
@@ -35,19 +43,19 @@ pub(super) async fn call(
                 Ok(value) => return Ok(value),
                 Err(lost) => lost,
             },
-            None => return Err(RedisError::Unavailable),
+            None => return Err(Lost::Away),
         };
         let may_repeat = match lost {
-            Lost::Refused(_) => false,
+            Lost::Refused(_) | Lost::Away => false,
             Lost::NotDone { .. } | Lost::Elsewhere(_) => true,
-            Lost::Unknown => again == Again::Safe,
+            Lost::Unknown | Lost::Late => again == Again::Safe,
         };
         let Some(pause) = pauses.next().filter(|_| may_repeat) else {
-            return Err(lost.into());
+            return Err(lost);
         };
         let next = Instant::now() + with_jitter(*pause);
         if next >= end {
-            return Err(lost.into());
+            return Err(lost);
         }
         sleep_until(next).await;
     }
@@ -64,7 +72,7 @@ async fn attempt(core: &Core, live: &Live, command: &Cmd, by: Instant) -> Result
             answer => answer,
         }
     };
-    let answer = timeout_at(by, sent).await.unwrap_or(Err(Lost::Unknown));
+    let answer = timeout_at(by, sent).await.unwrap_or(Err(Lost::Late));
     match &answer {
         Ok(_) | Err(Lost::Refused(_)) => core.succeeded(),
         Err(Lost::NotDone { demoted: true }) => core.demoted(live),

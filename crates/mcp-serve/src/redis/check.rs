@@ -1,5 +1,7 @@
 //! How Redis fares, for the report on health.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::Redis;
@@ -30,5 +32,13 @@ impl Check for RedisCheck {
 
     fn is_vital(&self) -> bool {
         self.required
+    }
+
+    fn dependency(&self) -> Option<&'static str> {
+        Some("redis")
+    }
+
+    fn latency(&self) -> Option<Duration> {
+        Some(self.redis.latency())
     }
 }

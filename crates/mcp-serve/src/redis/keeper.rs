@@ -21,6 +21,7 @@ use super::{
     wire::Wire,
     with_jitter,
 };
+use crate::metrics::{Dependency, Metrics};
 
 /// What calls, the keeper and subscriptions share.
 pub(super) struct Core {
@@ -38,6 +39,10 @@ pub(super) struct Core {
     /// Which of several servers is to be asked first.
     pub(super) first: AtomicUsize,
     complaints: mpsc::Sender<Complaint>,
+    pub(super) metrics: Metrics,
+    pub(super) calls: Dependency,
+    /// How long the last beat took, in microseconds.
+    beat_micros: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -89,6 +94,7 @@ impl Core {
     /// Without a connection, and with the complaints that the keeper reads.
     pub(super) fn new(
         settings: Settings,
+        metrics: &Metrics,
     ) -> Result<(Self, mpsc::Receiver<Complaint>), SettingsError> {
         settings.check()?;
         let (complaints, inbox) = mpsc::channel(COMPLAINTS);
@@ -102,6 +108,9 @@ impl Core {
             newest: AtomicU64::new(0),
             first: AtomicUsize::new(0),
             complaints,
+            metrics: metrics.clone(),
+            calls: metrics.dependency("redis"),
+            beat_micros: AtomicU64::new(0),
         };
         Ok((core, inbox))
     }
@@ -167,6 +176,10 @@ impl Core {
         }
         let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
         Some(reason.clone())
+    }
+
+    pub(super) fn latency(&self) -> Duration {
+        Duration::from_micros(self.beat_micros.load(Ordering::Relaxed))
     }
 
     fn set_up(&self, live: Live) {
@@ -349,9 +362,12 @@ async fn beat(core: &Core, live: &Live) -> Option<Ended> {
     let mut answered = None;
     // One long command of somebody else, or one node of a cluster, is no reason to give up.
     for _ in 0..3 {
+        let begun = Instant::now();
         answered = timeout(core.settings.deadlines.attempt, live.wire.greet())
             .await
             .ok();
+        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        core.beat_micros.store(micros, Ordering::Relaxed);
         if matches!(answered, Some(Ok(_))) {
             break;
         }

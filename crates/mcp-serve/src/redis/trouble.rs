@@ -19,8 +19,28 @@ pub(super) enum Lost {
     },
     /// The slot is elsewhere now, or for this command.
     Elsewhere(redis::RedisError),
-    /// The connection ended or nothing came in time: it may have been done.
+    /// The connection ended: it may have been done.
     Unknown,
+    /// Nothing came in time: it may have been done.
+    Late,
+    /// There was no connection to send it over.
+    Away,
+}
+
+impl Lost {
+    /// How it failed, in a word for metrics. That a script is sent whole the first time is no
+    /// failure.
+    pub(super) fn kind(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Refused(why) if why.starts_with("NOSCRIPT") => return None,
+            Self::Refused(_) => "refused",
+            Self::NotDone { .. } => "not_done",
+            Self::Elsewhere(_) => "moved",
+            Self::Unknown => "connection",
+            Self::Late => "timeout",
+            Self::Away => "away",
+        })
+    }
 }
 
 /// What is known of a command that ended with `error`.

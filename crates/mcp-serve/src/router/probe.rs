@@ -3,7 +3,7 @@
 use axum::body::Body;
 use http::{
     HeaderValue, Method, Response, StatusCode,
-    header::{ALLOW, AUTHORIZATION},
+    header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE},
     request::Parts,
 };
 use rmcp::ServerHandler;
@@ -14,8 +14,11 @@ use super::{
     preflight,
 };
 use crate::{
+    client::Client,
+    gate::Refusal,
     guard::{self, Cors},
     health::{Answer, Health},
+    metrics::scrape,
 };
 
 impl<H, F> Router<F>
@@ -54,7 +57,11 @@ where
             _ => details = false,
         }
         let mut refused = None;
-        if details && let Err(failure) = self.authenticate(parts).await {
+        let known = async {
+            let asked = self.gate.recognise(parts).await;
+            asked.map_err(|refusal| Failure::at_gate(&refusal, None))
+        };
+        if details && let Err(failure) = known.await {
             details = false;
             // Who probes without a credential is refused nothing but details, every few seconds.
             let presented = parts.headers.contains_key(AUTHORIZATION);
@@ -69,6 +76,34 @@ where
             response.extensions_mut().insert(*note);
         }
         Ok(response)
+    }
+}
+
+impl<H, F> Router<F>
+where
+    H: ServerHandler,
+    F: Fn() -> H + Send + Sync + 'static,
+{
+    /// The metrics, for this machine, and for whoever is known or presents their token.
+    pub(super) async fn read_metrics(&self, parts: &mut Parts) -> Result<Response<Body>, Failure> {
+        if let Some(token) = &self.scrape.token {
+            let travel = self.gate.check_travel(parts);
+            travel.map_err(|refusal| Failure::at_gate(&refusal, None))?;
+            if !token.is_in(&parts.headers) {
+                let challenge = HeaderValue::from_static("Bearer realm=\"metrics\"");
+                let message = "metrics are told to who presents their token";
+                return Err(Failure::new(StatusCode::UNAUTHORIZED, message)
+                    .with(WWW_AUTHENTICATE, challenge));
+            }
+        } else {
+            let principal = self.authenticate(parts).await?;
+            let client = parts.extensions.get::<Client>();
+            // What stands in front may ask nobody who they are, and means notes by that.
+            if principal.is_anonymous() && !client.is_some_and(Client::is_local) {
+                return Err(Failure::at_gate(&Refusal::Stranger, None));
+            }
+        }
+        Ok(scrape::answer(&self.metrics, &parts.method, &parts.headers))
     }
 }
 

@@ -1,6 +1,7 @@
 //! How many connections are inside, and how those are turned away for whom there is no place.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,7 +12,7 @@ use std::{
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::Semaphore, time::timeout};
 
 use super::connection::linger;
-use crate::client::Scheme;
+use crate::{client::Scheme, metrics::files_max};
 
 /// Politeness is bounded too.
 const REFUSALS_MAX: usize = 128;
@@ -65,5 +66,26 @@ pub(super) async fn refuse(mut stream: TcpStream, scheme: Scheme) {
     let written = timeout(Duration::from_millis(200), stream.write_all(&answer)).await;
     if matches!(written, Ok(Ok(()))) {
         linger(stream).await;
+    }
+}
+
+/// Whether the peer went before it was served, which is nobody else's matter.
+pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// The wanted number of connections, or fewer where the process may not open so many files: at the
+/// limit of files even a polite refusal is impossible.
+pub(super) fn affordable(wanted: usize) -> usize {
+    const FILES_BESIDE: usize = 128;
+    match files_max() {
+        Some(files) => wanted.min(files.saturating_sub(FILES_BESIDE).max(1)),
+        None => wanted,
     }
 }

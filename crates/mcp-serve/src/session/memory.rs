@@ -241,6 +241,10 @@ impl SessionStore for MemorySessions {
         self.tell(ends);
     }
 
+    fn limit(&self) -> Option<usize> {
+        Some(self.limits.sessions_max)
+    }
+
     async fn count(&self) -> Result<usize, SessionError> {
         let now = Instant::now();
         let open = self.open();

@@ -286,6 +286,10 @@ impl SessionStore for RedisSessions {
         let _ = self.census().await;
     }
 
+    fn limit(&self) -> Option<usize> {
+        Some(self.limits.sessions_max)
+    }
+
     fn kind(&self) -> &'static str {
         "redis"
     }

@@ -1,4 +1,4 @@
-//! One line in the log for every request, written when its answer is over.
+//! One line in the log for every request, written when its answer is over; and what is counted of it.
 
 use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Instant};
 
@@ -6,6 +6,7 @@ use axum::extract::MatchedPath;
 use http::{Method, StatusCode};
 
 use super::{RequestId, TraceParent};
+use crate::metrics::{Metrics, Up};
 
 /// What the access line says of an MCP request. The transport leaves it in the extensions of its
 /// response.
@@ -52,19 +53,23 @@ pub(crate) struct AccessLine {
     begun: Instant,
     request_id: RequestId,
     trace: Option<TraceParent>,
+    metrics: Metrics,
+    _active: Up,
 }
 
-/// What is logged of a request whose client went before the answer.
+/// What is logged and counted of a request whose client went before the answer.
 const CLIENT_GONE: u16 = 499;
 
 impl AccessLine {
     pub(crate) fn begin(
         method: Method,
         route: RouteName,
-        request_id: RequestId,
-        trace: Option<TraceParent>,
+        (request_id, trace): (RequestId, Option<TraceParent>),
+        metrics: &Metrics,
     ) -> Self {
         Self {
+            _active: metrics.request_begun(&method),
+            metrics: metrics.clone(),
             route,
             is_probe: false,
             client: None,
@@ -81,6 +86,10 @@ impl AccessLine {
 
 impl Drop for AccessLine {
     fn drop(&mut self) {
+        let took = self.begun.elapsed();
+        let status = self.status.as_ref().map_or("499", StatusCode::as_str);
+        self.metrics
+            .request_over(&self.method, self.route.as_str(), status, took);
         macro_rules! line {
             ($level:expr) => {
                 tracing::event!(
@@ -90,7 +99,7 @@ impl Drop for AccessLine {
                     method = self.method.as_str(),
                     route = self.route.as_str(),
                     status = self.status.map_or(CLIENT_GONE, |status| status.as_u16()),
-                    duration_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+                    duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
                     bytes = self.bytes,
                     client_address = self.client.map(tracing::field::display),
                     request_id = self.request_id.as_str(),

@@ -31,6 +31,7 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
 /// A configuration for handshakes and what is known of it.
 pub(super) struct Material {
     pub(super) config: Arc<ServerConfig>,
+    pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
     authorities: Option<Vec<u8>>,
     tickets: Arc<dyn ProducesTickets>,
@@ -46,7 +47,7 @@ impl Material {
     ) -> Result<Self, TlsError> {
         let own = certified_key(files)?;
         let leaf = &own.cert[0];
-        let not_after = check_dates(leaf, now).map_err(|it| files.error(Part::Chain, it))?;
+        let validity = check_dates(leaf, now).map_err(|it| files.error(Part::Chain, it))?;
         let (verifier, authorities) = match &files.clients {
             None => (Arc::new(NoClientAuth) as _, None),
             Some(clients) => {
@@ -72,7 +73,8 @@ impl Material {
         config.ticketer = tickets.clone();
         Ok(Self {
             config: Arc::new(config),
-            not_after,
+            not_before: validity.not_before,
+            not_after: validity.not_after,
             authorities,
             tickets,
         })
@@ -146,8 +148,8 @@ fn verifier(
     Ok((Arc::new(OrItself::new(verifier, own.clone())), text))
 }
 
-/// When the certificate expires, unless it does not hold at `now`.
-fn check_dates(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<Timestamp, Problem> {
+/// From when until when the certificate holds, unless it does not hold at `now`.
+fn check_dates(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<Validity, Problem> {
     let validity = Validity::of(leaf).map_err(Problem::Unusable)?;
     if now < validity.not_before {
         return Err(Problem::Early(validity.not_before));
@@ -155,7 +157,7 @@ fn check_dates(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<Timestamp, P
     if validity.not_after < now {
         return Err(Problem::Expired(validity.not_after));
     }
-    Ok(validity.not_after)
+    Ok(validity)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Problem> {

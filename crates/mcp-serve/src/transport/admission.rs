@@ -8,7 +8,7 @@ use rmcp::{
 };
 use serde_json::Value;
 
-use super::{Transport, answer, envelope::Incoming, method};
+use super::{Transport, answer, envelope::Incoming, meter, method};
 use crate::{
     auth::Principal,
     gate::{Pass, Refusal, RefusalNote},
@@ -50,6 +50,7 @@ where
         let error = ErrorData::new(ErrorCode(REFUSED), refusal.message(), None);
         let mut response = answer::refuse(refusal.status(), id, &error);
         refusal.write(response.headers_mut());
+        response.extensions_mut().insert(meter::of_refusal(refusal));
         response.extensions_mut().insert(RefusalNote {
             principal: Some(principal.clone()),
             action: self.action(operations),

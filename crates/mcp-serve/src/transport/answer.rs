@@ -13,10 +13,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
+    meter,
     method::Era,
     revision,
     stream::{Frame, Kind},
 };
+use crate::metrics::Outcome;
 
 #[derive(Serialize)]
 struct Success<'a, R> {
@@ -52,6 +54,8 @@ pub(super) fn frame(
     } else {
         Era::Modern
     };
+    let outcome = result.as_ref().map(meter::of_result);
+    let outcome = outcome.unwrap_or_else(|error| Outcome::Error(error.code));
     let written = match (result, era) {
         (Err(error), era) => return failure(Some(id), &error, status(&error, era)),
         (Ok(mut result), Era::Modern) => {
@@ -66,7 +70,7 @@ pub(super) fn frame(
     match written {
         Ok(json) => Frame {
             json: json.into(),
-            kind: Kind::Response(StatusCode::OK),
+            kind: Kind::Response(StatusCode::OK, outcome),
         },
         Err(error) => {
             tracing::error!(%error, "a result cannot be written");
@@ -259,7 +263,7 @@ pub(super) fn failure(id: Option<&RequestId>, error: &ErrorData, status: StatusC
     );
     Frame {
         json,
-        kind: Kind::Response(status),
+        kind: Kind::Response(status, Outcome::Error(error.code)),
     }
 }
 
@@ -288,8 +292,9 @@ pub(super) fn refuse_for_now(
 /// A message as a response of its own.
 pub(super) fn json_response(frame: Frame) -> Response<Body> {
     let mut response = Response::new(Body::from(frame.json));
-    if let Kind::Response(status) = frame.kind {
+    if let Kind::Response(status, outcome) = frame.kind {
         *response.status_mut() = status;
+        response.extensions_mut().insert(outcome);
     }
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);

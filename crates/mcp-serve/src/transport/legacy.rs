@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use futures_util::future::join_all;
 use http::{Response, StatusCode, request::Parts};
 use rmcp::{
     ServerHandler,
@@ -20,17 +19,19 @@ use super::{
     Accepts, Transport, answer,
     calls::NotEntered,
     converse::{self, Wants},
-    envelope::{Call, Incoming, Malformed, Params},
+    envelope::{Call, Incoming, Params},
+    meter,
     method::{self, Era},
     opening::{self, Open},
     operation,
     replicas::Unreachable,
     seen,
-    stream::{self, Frame, Log, Step},
+    stream::{Frame, Log},
     work::{self, Delivery, Held, STORE_DEADLINE, Work},
 };
 use crate::{
     auth::Principal,
+    metrics::StreamKind,
     session::{Session, SessionChange, SessionError, SessionId},
     signals::Token,
 };
@@ -85,7 +86,12 @@ where
     }
 
     /// A notification or an answer, neither of which is answered.
-    fn one_way(&self, open: &Open, parts: &Parts, incoming: Incoming) -> Result<(), Unreachable> {
+    pub(super) fn one_way(
+        &self,
+        open: &Open,
+        parts: &Parts,
+        incoming: Incoming,
+    ) -> Result<(), Unreachable> {
         match incoming {
             Incoming::Notification { method, params } => {
                 self.notified(open, parts, &method, params);
@@ -199,7 +205,10 @@ where
             guard: None,
             prime,
         };
-        let keep = || self.logs.keep(&digest, name, log);
+        let keep = || {
+            self.logs.keep(&digest, name, log);
+            self.opened(StreamKind::Request)
+        };
         (
             work::deliver(reader, delivery, self.settings.keep_alive, keep).await,
             tool,
@@ -207,7 +216,7 @@ where
     }
 
     /// Checks a request of a session and readies it for its handler; the frame is a refusal.
-    async fn prepare(
+    pub(super) async fn prepare(
         self: &Arc<Self>,
         parts: Parts,
         open: &Open,
@@ -237,6 +246,7 @@ where
             _ => None,
         };
         let wants = self.wants(session, record, &meta, &method);
+        meter::about(&parts, &version, tool.as_ref());
         let client = Some(record.client.clone());
         // Anything else may be a write, which a client that goes away must not cut off.
         let in_task = !method::is_glance(&method) || wants.anything();
@@ -320,120 +330,11 @@ where
                 .then(|| (session.digest(), record.client.clone())),
         }
     }
-
-    /// The messages of a batch, worked on at the same time (2025-03-26 only). The answers come in
-    /// one array; what a handler would say in between is left out.
-    pub(super) async fn batch(
-        self: Arc<Self>,
-        parts: Parts,
-        principal: Principal,
-        batch: Vec<Result<Incoming, Malformed>>,
-    ) -> Response<Body> {
-        let refuse = |message: &'static str| {
-            let error = ErrorData::invalid_request(message, None);
-            seen(
-                answer::refuse(StatusCode::BAD_REQUEST, None, &error),
-                None,
-                "batch",
-                None,
-            )
-        };
-        if super::is_modern(&parts.headers) {
-            return refuse("Invalid Request: this revision has no batches");
-        }
-        let open = match self.session(&parts.headers, &principal).await {
-            Ok(open) => open,
-            Err(refusal) => {
-                let note = opening::note(&principal, Some("batch".into()));
-                return seen(refusal.respond(None, Some(note)), None, "batch", None);
-            }
-        };
-        if open.1.version != ProtocolVersion::V_2025_03_26 {
-            return refuse("Invalid Request: the session's revision has no batches");
-        }
-        let answers = join_all(batch.into_iter().map(|message| {
-            let (inner, parts, open) = (self.clone(), parts.clone(), &open);
-            async move {
-                match message {
-                    Err(malformed) => {
-                        let Malformed { id, error } = malformed;
-                        Some(answer::failure(id.as_ref(), &error, StatusCode::OK))
-                    }
-                    Ok(Incoming::Request(call)) => inner.batched(parts, open, call).await,
-                    Ok(incoming) => {
-                        // A batch has one status, which is not this message's alone.
-                        let _ = inner.one_way(open, &parts, incoming);
-                        None
-                    }
-                }
-            }
-        }));
-        let answers: Vec<Frame> = answers.await.into_iter().flatten().collect();
-        if answers.is_empty() {
-            return seen(
-                answer::empty(StatusCode::ACCEPTED),
-                Some(&open.1.version),
-                "batch",
-                None,
-            );
-        }
-        let mut body = b"[".to_vec();
-        for (index, frame) in answers.iter().enumerate() {
-            if index > 0 {
-                body.push(b',');
-            }
-            body.extend_from_slice(&frame.json);
-        }
-        body.push(b']');
-        let kind = stream::Kind::Response(StatusCode::OK);
-        let response = answer::json_response(Frame {
-            json: body.into(),
-            kind,
-        });
-        seen(response, Some(&open.1.version), "batch", None)
-    }
-
-    async fn batched(self: Arc<Self>, parts: Parts, open: &Open, call: Call) -> Option<Frame> {
-        if call.method == "initialize" {
-            let error = ErrorData::invalid_request("initialize cannot be part of a batch", None);
-            return Some(answer::failure(Some(&call.id), &error, StatusCode::OK));
-        }
-        let work = match self.prepare(parts, open, call).await {
-            Ok(prepared) => prepared.work,
-            Err(frame) => return Some(frame),
-        };
-        let (id, ct) = (work.id.clone(), self.lifecycle.hard.child_token());
-        let max = self.settings.calls_per_session_max;
-        let digest = open.0.digest();
-        let entered = match self.calls.enter(&digest, &id, ct.clone(), max) {
-            Ok(entered) => entered,
-            Err(why) => {
-                return Some(answer::failure(
-                    Some(&id),
-                    &not_entered(why),
-                    StatusCode::OK,
-                ));
-            }
-        };
-        let held = Held {
-            session: open.0.clone(),
-            principal: open.1.principal.clone(),
-            _entered: entered,
-        };
-        // In a task of its own, so that a client that goes away does not cut it off.
-        let log = Log::new(None);
-        let mut reader = log.read(None);
-        self.spawn(work, Wants::default(), log, ct, Some(held));
-        match reader.next().await {
-            Step::Frame(_, frame) => Some(frame),
-            Step::End | Step::SentAway => None,
-        }
-    }
 }
 
 /// A request of a session that passed its checks.
-struct Prepared<H> {
-    work: Work<H>,
+pub(super) struct Prepared<H> {
+    pub(super) work: Work<H>,
     wants: Wants,
     /// Whether it is worked on in a task of its own.
     in_task: bool,
@@ -447,7 +348,8 @@ pub(super) fn uri_too_long() -> ErrorData {
     ErrorData::invalid_params(message, None)
 }
 
-fn not_entered(why: NotEntered) -> ErrorData {
+/// Why a call cannot run beside those that do.
+pub(super) fn not_entered(why: NotEntered) -> ErrorData {
     match why {
         NotEntered::Duplicate => {
             ErrorData::invalid_request("Invalid Request: a request with this id is running", None)

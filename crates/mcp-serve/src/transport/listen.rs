@@ -25,6 +25,7 @@ use super::{
     Accepts, Transport, answer,
     calls::{Listener, LiveStream},
     legacy::{URI_BYTES_MAX, uri_too_long},
+    meter::Listening,
     method,
     stream::{chunk, stream_response},
     work::STORE_DEADLINE,
@@ -33,6 +34,7 @@ use crate::{
     auth::Principal,
     events::{Change, Received, Subscription},
     gate::{Gate, Revocations, StreamNote},
+    metrics::{Running, StreamKind},
     session::{Session, SessionId, SessionStore},
 };
 
@@ -84,7 +86,7 @@ where
         accepts: Accepts,
         id: &RequestId,
         requested: &SubscriptionFilter,
-        version: &ProtocolVersion,
+        (version, running): (&ProtocolVersion, Option<Running>),
     ) -> Response<Body> {
         let refuse = |error: ErrorData| {
             answer::json_response(answer::frame(id, Err(error), version, &self.side))
@@ -141,6 +143,7 @@ where
             said: Instant::now(),
             _live: None,
             _listener: listener,
+            _listening: Listening::new(running, self.opened(StreamKind::Listen)),
         };
         tail.respond()
     }
@@ -186,6 +189,7 @@ where
             said: Instant::now(),
             _live: Some(live),
             _listener: listener,
+            _listening: Listening::new(None, self.opened(StreamKind::Get)),
         };
         if *version >= ProtocolVersion::V_2025_11_25 {
             tail.ready
@@ -293,6 +297,7 @@ struct Tail {
     said: Instant,
     _live: Option<LiveStream>,
     _listener: Listener,
+    _listening: Listening,
 }
 
 impl Tail {

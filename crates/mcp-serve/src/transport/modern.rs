@@ -15,13 +15,13 @@ use super::{
     Accepts, Transport, answer,
     converse::Wants,
     envelope::{Call, Incoming, Params},
-    headers,
+    headers, meter,
     method::{self, Era},
     seen,
     stream::Log,
     work::{self, Delivery, Work},
 };
-use crate::auth::Principal;
+use crate::{auth::Principal, metrics::StreamKind};
 
 impl<H, F> Transport<F>
 where
@@ -86,7 +86,8 @@ where
         };
         if let ClientRequest::SubscriptionsListenRequest(request) = request {
             let filter = request.params.notifications;
-            let response = self.listen(&principal, accepts, &id, &filter, &version);
+            let running = meter::running(&parts).cloned();
+            let response = self.listen(&principal, accepts, &id, &filter, (&version, running));
             return seen(response, Some(&version), name, None);
         }
         let (response, tool) = self
@@ -127,6 +128,7 @@ where
             }
         }
         let name = tool.as_ref().map(|tool| tool.name.to_string());
+        meter::about(&parts, version, tool.as_ref());
         let wants = Wants {
             progress: meta.get_progress_token(),
             log: meta
@@ -167,7 +169,10 @@ where
             prime: false,
         };
         (
-            work::deliver(reader, delivery, self.settings.keep_alive, || {}).await,
+            work::deliver(reader, delivery, self.settings.keep_alive, || {
+                self.opened(StreamKind::Request)
+            })
+            .await,
             name,
         )
     }

@@ -18,7 +18,7 @@ use super::{
     envelope::Call,
     headers,
     listen::STANDALONE,
-    method,
+    meter, method,
     relay::{self, NotResumed},
     stream::{self, Sse},
     work::{STORE_DEADLINE, Work},
@@ -26,6 +26,7 @@ use super::{
 use crate::{
     auth::Principal,
     gate::RefusalNote,
+    metrics::StreamKind,
     session::{Session, SessionError, SessionId},
 };
 
@@ -65,6 +66,7 @@ where
             params.protocol_version = newest.cloned().unwrap_or(ProtocolVersion::V_2025_11_25);
         }
         let version = params.protocol_version.clone();
+        meter::about(&parts, &version, None);
         let work = Work {
             handler: (self.factory)(),
             id: id.clone(),
@@ -131,6 +133,7 @@ where
                     ends: Some(self.ends(&principal)),
                     _guard: None,
                     first: None,
+                    _open: self.opened(StreamKind::Get),
                 };
                 stream::respond(log.read(number), sse)
             }
@@ -177,7 +180,8 @@ where
         let (status, message) = match self.replicas.resume(session.digest(), name, seen).await {
             Ok(reader) => {
                 let ends = self.ends(principal);
-                return relay::respond(reader, name, self.settings.keep_alive, ends);
+                let open = self.opened(StreamKind::Get);
+                return relay::respond(reader, name, self.settings.keep_alive, (ends, open));
             }
             Err(NotResumed::Unknown) => (StatusCode::BAD_REQUEST, "this stream cannot be resumed"),
             Err(NotResumed::TooMany) => (

@@ -30,6 +30,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::stream::{RETRY_MS, stream_response};
 use crate::{
     lifecycle::Lifecycle,
+    metrics::Up,
     session::SessionDigest,
     signals::{Piece, Sent, Signal, Signals, Token},
 };
@@ -266,7 +267,7 @@ pub(super) fn respond(
     reader: RemoteReader,
     stream_name: &str,
     keep_alive: Duration,
-    ends: Instant,
+    (ends, open): (Instant, Up),
 ) -> Response<Body> {
     let relayed = Relayed {
         soft: reader.exchange.lifecycle.soft.clone(),
@@ -275,6 +276,7 @@ pub(super) fn respond(
         within: false,
         keep_alive,
         ends,
+        _open: open,
     };
     let body = stream::unfold(Some(relayed), |relayed| async {
         let mut relayed = relayed?;
@@ -301,6 +303,7 @@ struct Relayed {
     keep_alive: Duration,
     ends: Instant,
     soft: CancellationToken,
+    _open: Up,
 }
 
 enum Chunk {

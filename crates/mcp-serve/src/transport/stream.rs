@@ -15,6 +15,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::DropGuard;
 
+use crate::metrics::{Outcome, Up};
+
 /// Notifications that wait for a reader who does not read are dropped beyond this, oldest first.
 const WAITING_MAX: usize = 1024;
 /// The same in bytes.
@@ -36,8 +38,8 @@ pub(super) enum Kind {
     Notification,
     /// A request of the server to the client.
     Request,
-    /// An answer, with the HTTP status it has when it is sent alone.
-    Response(StatusCode),
+    /// An answer, with the HTTP status it has when it is sent alone, and what it means.
+    Response(StatusCode, Outcome),
 }
 
 /// The messages of one answer.
@@ -214,6 +216,8 @@ pub(super) struct Sse {
     pub(super) _guard: Option<DropGuard>,
     /// A message that was already read.
     pub(super) first: Option<(u64, Frame)>,
+    /// Counts the stream while it is open.
+    pub(super) _open: Up,
 }
 
 /// The stream as a response.
@@ -325,7 +329,7 @@ mod tests {
         log.push(frame("b", Kind::Notification));
         let mut second = log.read(Some(0));
         assert_eq!(text(&mut first).await, None);
-        log.push(frame("c", Kind::Response(StatusCode::OK)));
+        log.push(frame("c", Kind::Response(StatusCode::OK, Outcome::Done)));
         log.finish();
         assert_eq!(text(&mut second).await.as_deref(), Some("b"));
         assert_eq!(text(&mut second).await.as_deref(), Some("c"));
@@ -338,7 +342,10 @@ mod tests {
         for number in 0..3 * WAITING_MAX {
             log.push(frame(&number.to_string(), Kind::Notification));
         }
-        log.push(frame("answer", Kind::Response(StatusCode::OK)));
+        log.push(frame(
+            "answer",
+            Kind::Response(StatusCode::OK, Outcome::Done),
+        ));
         log.finish();
         let mut reader = log.read(None);
         let mut seen = Vec::new();

@@ -21,10 +21,15 @@ use super::{
     Accepts, StreamHandle, Transport, answer,
     calls::Entered,
     converse::{Conversation, Wants},
+    meter,
     schema::Schemas,
     stream::{self, Frame, Kind, Log, Reader, Sse, Step},
 };
-use crate::{auth::Principal, session::SessionId};
+use crate::{
+    auth::Principal,
+    metrics::{Outcome, Up},
+    session::SessionId,
+};
 
 /// A request that passed every check and waits for its handler.
 pub(super) struct Work<H> {
@@ -102,6 +107,7 @@ where
         held: Option<Held>,
     ) {
         let inner = self.clone();
+        let running = meter::running(&work.parts).cloned();
         let unfinished = Unfinished {
             log: log.clone(),
             id: work.id.clone(),
@@ -130,8 +136,12 @@ where
             };
             // Who has the answer may use its id again.
             drop(held);
-            if let Some(result) = result {
-                log.push(answer::frame(&id, result, &version, &inner.side));
+            let frame = result.map(|it| answer::frame(&id, it, &version, &inner.side));
+            if let Some(running) = running {
+                running.over(frame.as_ref().map_or(Outcome::Cancelled, meter::of_frame));
+            }
+            if let Some(frame) = frame {
+                log.push(frame);
             }
             log.finish();
             drop(unfinished);
@@ -262,12 +272,12 @@ fn cut_off() -> ErrorData {
 }
 
 /// Sends what a task puts into a log: one JSON body if the answer comes first and soon, a stream
-/// otherwise.
+/// otherwise. `on_stream` says that it is a stream.
 pub(super) async fn deliver(
     mut reader: Reader,
     delivery: Delivery,
     keep_alive: Duration,
-    on_stream: impl FnOnce(),
+    on_stream: impl FnOnce() -> Up,
 ) -> Response<Body> {
     let Delivery {
         accepts,
@@ -282,7 +292,7 @@ pub(super) async fn deliver(
     let first = tokio::time::timeout(soon, reader.next()).await;
     let first = match first {
         Ok(Step::Frame(number, frame)) => {
-            let answer = matches!(frame.kind, Kind::Response(_));
+            let answer = matches!(frame.kind, Kind::Response(..));
             if answer && accepts.json {
                 return answer::json_response(frame);
             }
@@ -292,7 +302,7 @@ pub(super) async fn deliver(
         Ok(Step::End) if !accepts.sse => return answer::empty(StatusCode::ACCEPTED),
         Ok(Step::End | Step::SentAway) | Err(_) => None,
     };
-    on_stream();
+    let open = on_stream();
     stream::respond(
         reader,
         Sse {
@@ -301,6 +311,7 @@ pub(super) async fn deliver(
             ends: None,
             _guard: guard,
             first,
+            _open: open,
         },
     )
 }

@@ -15,6 +15,7 @@ mod guard;
 mod http2;
 mod limits;
 mod log;
+mod metrics;
 mod mounted;
 mod oauth;
 mod oracle;

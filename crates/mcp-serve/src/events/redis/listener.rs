@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     events::Received,
+    metrics::Metrics,
     redis::{Redis, RedisError, Subscription},
 };
 
@@ -30,15 +31,19 @@ pub(super) async fn listen(redis: Redis, channel: String, name: Arc<str>, here: 
     let mut pause = PAUSE_MIN;
     // Kept while nothing is heard: what a replica could not say is noticed by its next number.
     let mut numbers = Numbers::default();
-    let mut was_refused = false;
+    let (mut was_refused, mut is_first) = (false, true);
     loop {
         match redis.subscribe(&channels).await {
             Ok(mut subscription) => {
                 (pause, was_refused) = (PAUSE_MIN, false);
                 here.hears.send_replace(true);
-                // What was published before is lost.
+                // What was published before is lost. At the start nobody was there to hear it.
+                if !std::mem::replace(&mut is_first, false) {
+                    redis.metrics().events_missed();
+                }
                 here.miss();
-                hear(&mut subscription, &name, &mut numbers, &here).await;
+                let ears = (&here, redis.metrics());
+                hear(&mut subscription, &name, &mut numbers, ears).await;
                 here.hears.send_replace(false);
             }
             Err(RedisError::Refused(reason)) if !was_refused => {
@@ -59,7 +64,12 @@ pub(super) async fn listen(redis: Redis, channel: String, name: Arc<str>, here: 
 }
 
 /// Hears until the connection ends.
-async fn hear(subscription: &mut Subscription, name: &str, numbers: &mut Numbers, here: &Here) {
+async fn hear(
+    subscription: &mut Subscription,
+    name: &str,
+    numbers: &mut Numbers,
+    (here, metrics): (&Here, &Metrics),
+) {
     while let Ok(Some(message)) = timeout(SILENCE, subscription.next()).await {
         let Some(packet) = Packet::read(&message.payload) else {
             continue;
@@ -69,8 +79,16 @@ async fn hear(subscription: &mut Subscription, name: &str, numbers: &mut Numbers
         }
         match numbers.take(&packet) {
             Heard::Before => continue,
-            Heard::AfterGap => here.miss(),
+            Heard::AfterGap => {
+                metrics.events_missed();
+                here.miss();
+            }
             Heard::InOrder => {}
+        }
+        if packet.says_something()
+            && let Some(age) = packet.age()
+        {
+            metrics.event_heard(age);
         }
         for message in packet.messages() {
             here.take(message);

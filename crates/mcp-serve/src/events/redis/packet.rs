@@ -1,11 +1,12 @@
 //! What replicas send each other over Redis: packets of messages, as JSON.
 //!
-//! `{"v":1,"from":"<replica>","n":7,"m":[{"event":...},{"signal":...}]}`: `n` is the number of the
+//! `{"v":1,"from":"<replica>","n":7,"t":1790000000000,"m":[{"event":...},{"signal":...}]}`: `n` is the number of the
 //! first message, and of the next one where there is none. A message of a kind that is not known is
 //! ignored, and so is a packet of another version.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -103,6 +104,9 @@ pub(super) struct Packet<'a> {
     pub(super) from: Cow<'a, str>,
     /// The number of the first message.
     pub(super) n: u64,
+    /// When it was published, in milliseconds since 1970 by the clock of that replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    t: Option<i64>,
     #[serde(borrow)]
     m: Cow<'a, [&'a RawValue]>,
 }
@@ -114,6 +118,7 @@ impl<'a> Packet<'a> {
             v: VERSION,
             from: from.into(),
             n,
+            t: Some(Timestamp::now().as_millisecond()),
             m: messages.iter().map(AsRef::as_ref).collect(),
         };
         // Fails for nothing that is in it.
@@ -132,6 +137,17 @@ impl<'a> Packet<'a> {
     /// The number of the message after the last one.
     pub(super) fn next(&self) -> u64 {
         self.n.saturating_add(self.m.len() as u64)
+    }
+
+    /// How long ago it was published. Clocks differ; never less than nothing.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let age = Timestamp::now().as_millisecond().saturating_sub(self.t?);
+        Some(Duration::from_millis(u64::try_from(age).unwrap_or(0)))
+    }
+
+    /// Whether there is a message in it, and not only a number.
+    pub(super) fn says_something(&self) -> bool {
+        !self.m.is_empty()
     }
 
     /// The messages that this version knows.

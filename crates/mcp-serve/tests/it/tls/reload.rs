@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::symlink, path::Path, sync::Arc, time::Instant};
 
 use mcp_serve::{
-    test_util::{Issued, Next, RawClient, install},
+    test_util::{Issued, Next, RawClient, Samples, install},
     tls::Files,
 };
 use rustls::{ClientConfig, HandshakeKind};
@@ -62,6 +62,28 @@ async fn a_renewed_certificate_is_presented_and_streams_go_on() {
     assert_eq!(kept.get("/tell").await.unwrap().status, 200);
     assert_eq!(events.next_event(PATIENCE).await.event().data, "told");
     assert_eq!(events.next_event(SOON).await, Next::Silence);
+}
+
+#[tokio::test]
+async fn the_metrics_say_when_the_certificate_begins_and_expires() {
+    let listen = Some("127.0.0.1:0".parse().unwrap());
+    let stage = Stage::with(|config| config.scrape.listen = listen, |_, _| ()).await;
+    let readers = stage.server.metrics_addr().unwrap();
+    let begins = "mcp_tls_certificate_not_before_timestamp_seconds";
+    let expires = "mcp_tls_certificate_expiry_timestamp_seconds";
+    let says = |time: jiff::Timestamp, series: &'static str| {
+        let line = format!("\n{series} {}\n", time.as_second());
+        move |now: &Samples| now.text.contains(&line)
+    };
+    let (first, last) = (stage.tls.not_before(), stage.tls.not_after());
+    Samples::until(readers, "the beginning", says(first, begins)).await;
+    Samples::until(readers, "the end", says(last, expires)).await;
+    let renewed = stage
+        .root
+        .issue_as(|params| params.not_after = rcgen::date_time_ymd(2090, 1, 1));
+    install(stage.folder.path(), &renewed);
+    let later = "2090-01-01T00:00:00Z".parse().unwrap();
+    Samples::until(readers, "the end of the renewed one", says(later, expires)).await;
 }
 
 #[tokio::test]

@@ -66,3 +66,4 @@ fmt:
 	cargo fmt --manifest-path fuzz/Cargo.toml
 docs:
 	cargo run $(CARGO_FLAGS) --quiet --bin mcp-notes -- config --markdown > docs/configuration.md
+	cargo run $(CARGO_FLAGS) --quiet --bin mcp-notes -- metrics > docs/metrics.md

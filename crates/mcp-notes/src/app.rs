@@ -7,15 +7,22 @@ mod replicas;
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use mcp_serve::{events::Events, health::Check, redis::Redis, supervisor::Supervisor};
+use mcp_serve::{
+    events::Events,
+    health::Check,
+    metrics::{Metrics, Scrape, ScrapeToken},
+    redis::Redis,
+    supervisor::Supervisor,
+};
 use notes::{AccessStore, Claim, Notes, Owner, Store, StoreError, SystemClock};
 
 use self::replicas::Replicas;
 use crate::{
     audit::Audit,
     backups::{Backups, Keeper, Keeping},
-    config::{Config, Mistake},
+    config::{Config, Mistake, Schedule, Secret},
     mcp::{self, NotesHandler},
+    metrics::{Measured, watch_backups, watch_store},
     policy::NotesPolicy,
     rest,
     rules::SHARED_OWNER,
@@ -33,6 +40,7 @@ pub struct App {
     tokens: Arc<dyn AccessStore>,
     backups: Backups,
     replicas: Replicas,
+    metrics: Metrics,
     handler: NotesHandler,
     routes: axum::Router,
     audit: Audit,
@@ -79,13 +87,16 @@ pub(crate) fn claim_store(config: &Config) -> Result<Claim, OpenError> {
 
 impl App {
     /// Opens the store that `config` names; it is made when there is none. What is done with the
-    /// notes goes into `audit`, and what replicas share into `redis`.
+    /// notes goes into `audit`, what replicas share into `redis`, and what is counted into `metrics`.
     pub async fn open(
         config: &Config,
         audit: Audit,
         redis: Option<Redis>,
+        metrics: Metrics,
     ) -> Result<Self, OpenError> {
         let store = open_store(config).await?;
+        let store: Arc<dyn Store> = Arc::new(Measured::new(store, &metrics));
+        watch_store(&metrics, &store);
         let tokens: Arc<dyn AccessStore> = store.clone();
         let limits = notes::Limits {
             title_chars_max: config.title_chars_max.get(),
@@ -120,6 +131,7 @@ impl App {
             tokens,
             backups: Backups::default(),
             replicas,
+            metrics,
             handler,
             routes,
             audit,
@@ -157,7 +169,15 @@ impl App {
             audit: self.audit.clone(),
             backups: self.backups.clone(),
         };
+        if config.backup.schedule != Schedule::Off {
+            watch_backups(&self.metrics, self.backups.clone());
+        }
         Ok(keeper.start())
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Every route beside MCP and the probes.
@@ -171,6 +191,7 @@ impl App {
         let auth = auth::auth(config, &policy, &self.tokens).await?;
         let mut checks = self.checks();
         checks.extend(auth.check);
+        let token = config.metrics_token.as_ref().map(Secret::expose);
         let mut serve = mcp_serve::Config {
             listen: SocketAddr::new(config.host, config.port),
             health_path: config.health_check_path.clone(),
@@ -188,6 +209,12 @@ impl App {
             auditor: Some(Arc::new(self.audit.clone())),
             policy: Arc::new(policy),
             checks,
+            metrics: self.metrics.clone(),
+            scrape: Scrape {
+                path: config.metrics_path.clone(),
+                listen: config.metrics_addr,
+                token: token.map(ScrapeToken::new),
+            },
             ..mcp_serve::Config::default()
         };
         self.replicas.join(&mut serve, config);
@@ -259,6 +286,10 @@ impl Check for StoreCheck {
 
     async fn check(&self) -> Result<(), String> {
         self.0.ping().await.map_err(|error| error.kind().to_owned())
+    }
+
+    fn dependency(&self) -> Option<&'static str> {
+        Some("database")
     }
 }
 

@@ -7,6 +7,7 @@ mod bar;
 mod config;
 mod deed;
 mod healthcheck;
+mod metrics;
 mod migrate;
 mod place;
 mod restore;
@@ -53,6 +54,8 @@ enum Command {
     Healthcheck,
     /// Shows every setting, its value and where it came from.
     Config(config::Args),
+    /// Prints the documentation of the metrics, as Markdown.
+    Metrics,
     /// Makes, lists and revokes the tokens with which callers prove who they are.
     Token(token::Args),
     /// Moves all notes and tokens from one store into another, and compares them afterwards.
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Stdio => stdio::run(),
         Command::Healthcheck => healthcheck::run(),
         Command::Config(args) => config::run(&args),
+        Command::Metrics => metrics::run(),
         Command::Token(args) => token::run(args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Backup(args) => backup::run(&args),

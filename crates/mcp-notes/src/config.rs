@@ -19,7 +19,7 @@ mod value;
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::PathBuf,
     time::Duration,
@@ -85,6 +85,12 @@ pub struct Config {
     pub oauth: OAuthSettings,
     /// The path of the health report.
     pub health_check_path: String,
+    /// The path of the metrics.
+    pub metrics_path: String,
+    /// Where the metrics are told, if not where everything else is.
+    pub metrics_addr: Option<SocketAddr>,
+    /// What a reader of the metrics must present.
+    pub metrics_token: Option<Secret>,
     /// Where the notes are.
     pub notes_store: StoreUrl,
     /// How they are reached there, if that is MongoDB.
@@ -266,6 +272,9 @@ impl Default for Config {
             allow_plain_http: false,
             oauth: OAuthSettings::default(),
             health_check_path: "/health".into(),
+            metrics_path: "/metrics".into(),
+            metrics_addr: None,
+            metrics_token: None,
             notes_store: StoreUrl("sqlite:data/notes.db".into()),
             mongodb: MongoOptions::default(),
             backup: BackupSettings::default(),

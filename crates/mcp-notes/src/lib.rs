@@ -8,6 +8,7 @@ pub mod commands;
 pub mod config;
 pub mod error_map;
 pub mod mcp;
+pub mod metrics;
 pub mod operations;
 pub mod policy;
 pub mod rest;

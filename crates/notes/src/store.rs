@@ -222,9 +222,31 @@ pub trait Store: AccessStore + Transfer + Turns {
         Ok(())
     }
 
+    /// How much it has to do, as plain numbers; `None` for a store that leaves that to a server.
+    fn load(&self) -> Option<Load> {
+        None
+    }
+
     /// Ends the store: what was accepted is written, what comes later is refused as
     /// [`StoreError::Unavailable`]. Closing twice is allowed.
     async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// How much a store has to do and has done since it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Jobs that wait to be written.
+    pub waiting: usize,
+    /// How many commits there were of each size: up to as many writes as [`Self::SIZES`] says, and
+    /// more than was counted for the size before. The last are larger than all of them.
+    pub commits: [u64; Self::SIZES.len() + 1],
+    /// Writes in all of these commits.
+    pub writes: u64,
+}
+
+impl Load {
+    /// The sizes for which commits are counted, in writes.
+    pub const SIZES: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 }
 
 /// Who is told of changes.

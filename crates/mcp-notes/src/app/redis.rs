@@ -2,14 +2,17 @@
 
 use std::{fs, path::Path};
 
-use mcp_serve::redis::{Redis, Settings};
+use mcp_serve::{
+    metrics::Metrics,
+    redis::{Redis, Settings},
+};
 
 use super::causes;
 use crate::config::{Config, ConfigError, Mistake, Profile};
 
-/// Begins to connect to the Redis that `config` names, if it names one. Must be called where the
-/// runtime runs.
-pub(crate) fn connect(config: &Config) -> Result<Option<Redis>, ConfigError> {
+/// Begins to connect to the Redis that `config` names, if it names one; what goes over it is counted in
+/// `metrics`. Must be called where the runtime runs.
+pub(crate) fn connect(config: &Config, metrics: &Metrics) -> Result<Option<Redis>, ConfigError> {
     let Some(settings) = config.redis.settings() else {
         if config.profile == Profile::Production {
             tracing::warn!(
@@ -26,7 +29,8 @@ pub(crate) fn connect(config: &Config) -> Result<Option<Redis>, ConfigError> {
     if let Some(path) = &config.redis.ca_path {
         settings = with_authorities(settings, path)?;
     }
-    let redis = Redis::new(settings).map_err(|error| mistake(name, None, error.to_string()))?;
+    let redis = Redis::measured(settings, metrics);
+    let redis = redis.map_err(|error| mistake(name, None, error.to_string()))?;
     Ok(Some(redis))
 }
 

@@ -46,7 +46,8 @@ impl Replicas {
     /// Makes a server one of the replicas.
     pub(super) fn join(&self, serve: &mut mcp_serve::Config, config: &Config) {
         serve.events = self.events.clone();
-        let limits = session_limits(config);
+        let mut limits = session_limits(config);
+        limits.observer = serve.metrics.session_observer();
         let Some((redis, events)) = &self.redis else {
             serve.sessions = Arc::new(MemorySessions::new(limits));
             return;

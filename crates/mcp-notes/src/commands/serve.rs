@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mcp_serve::{
     ServeError,
+    metrics::Metrics,
     telemetry::{Output, Telemetry},
     tls::{Tls, TlsError},
 };
@@ -30,10 +31,13 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
     let tls = tls(config)?;
     let audit = open_audit(config, Output::Stdout, true)?;
     let claim = claim_store(config).map_err(Failure::failed)?;
-    let redis = connect_redis(config)?;
+    let metrics = Metrics::default();
+    let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("BUILD_REVISION"));
+    metrics.built(version, revision, env!("BUILD_RUSTC"));
+    let redis = connect_redis(config, &metrics)?;
     let supervisor = config.supervision.supervisor();
     let app = supervisor
-        .starting(App::open(config, audit.clone(), redis))
+        .starting(App::open(config, audit.clone(), redis, metrics))
         .await
         .map_err(Failure::failed)?;
     logs.set_level(config.log_level.as_str())
@@ -60,6 +64,9 @@ async fn serve(config: &Config, logs: &Telemetry) -> Result<(), Failure> {
     drop(claim);
     served.map_err(|error| match &error {
         ServeError::Bind { .. } => Failure::Failed(format!("HOST and PORT: {}", causes(&error))),
+        ServeError::BindMetrics { .. } => {
+            Failure::Failed(format!("METRICS_ADDR: {}", causes(&error)))
+        }
         _ => Failure::failed(error),
     })?;
     closed.map_err(Failure::failed)

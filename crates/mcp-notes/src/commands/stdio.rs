@@ -1,6 +1,6 @@
 //! `mcp-notes stdio`: the same server for one local assistant, over standard input and output.
 
-use mcp_serve::telemetry::Output;
+use mcp_serve::{metrics::Metrics, telemetry::Output};
 use rmcp::transport::io::stdio_pipes;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -29,8 +29,9 @@ pub(super) fn run() -> Result<(), Failure> {
 async fn serve(loaded: &Loaded) -> Result<(), Failure> {
     let config = &loaded.config;
     let audit = open_audit(config, Output::Stderr, true)?;
-    let redis = connect_redis(config)?;
-    let app = App::open(config, audit.clone(), redis)
+    let metrics = Metrics::default();
+    let redis = connect_redis(config, &metrics)?;
+    let app = App::open(config, audit.clone(), redis, metrics)
         .await
         .map_err(Failure::failed)?;
     let ended = CancellationToken::new();

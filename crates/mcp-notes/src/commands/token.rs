@@ -11,6 +11,7 @@ use mcp_serve::{
         token::{Token, line},
     },
     events::redis::tell,
+    metrics::Metrics,
     signals::Signal,
 };
 use notes::{AccessToken, Owner, Store, Timestamp, TokenName};
@@ -268,7 +269,7 @@ async fn revoke(token: &str, config: &Config, deed: &mut Deed) -> Result<(), Fai
 async fn tell_servers(config: &Config, id: &str) -> String {
     const LATER: &str = "within seconds";
     const CONNECT_MAX: Duration = Duration::from_secs(5);
-    let redis = match connect_redis(config) {
+    let redis = match connect_redis(config, &Metrics::default()) {
         Ok(Some(redis)) => redis,
         Ok(None) => return LATER.to_owned(),
         // It is revoked whatever is wrong with the way to the servers.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fmt,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
 
@@ -221,6 +221,7 @@ impl Reader<'_> {
         self.mistakes.extend(reach::mistakes(config));
         self.check_plain_http(config);
         self.check_mongodb(config, origins);
+        self.check_metrics(config);
         if config.auth_mode != AuthMode::Token && config.tokens_file.is_some() {
             self.mistake(
                 "TOKENS_FILE",
@@ -321,6 +322,30 @@ impl Reader<'_> {
         } else if given.is_some() {
             let warning = "MONGO_DATABASE does nothing, because NOTES_STORE is not MongoDB";
             self.warnings.push(warning.into());
+        }
+    }
+
+    /// Metrics are read by who is meant to, and have a path of their own.
+    fn check_metrics(&mut self, config: &Config) {
+        if let Some(address) = config.metrics_addr
+            && !address.ip().is_loopback()
+            && config.metrics_token.is_none()
+        {
+            let expected = "a loopback address such as 127.0.0.1:9464, or METRICS_TOKEN beside it, \
+                            because this address can be reached from other machines";
+            self.mistake("METRICS_ADDR", Some(address.to_string()), expected.into());
+        }
+        if config.metrics_addr == Some(SocketAddr::new(config.host, config.port))
+            && config.port != 0
+        {
+            let expected = "another address than HOST and PORT";
+            let given = config.metrics_addr.map(|it| it.to_string());
+            self.mistake("METRICS_ADDR", given, expected.into());
+        }
+        if config.metrics_path == config.health_check_path {
+            let given = Some(config.metrics_path.clone());
+            let expected = "another path than HEALTH_CHECK_PATH";
+            self.mistake("METRICS_PATH", given, expected.into());
         }
     }
 

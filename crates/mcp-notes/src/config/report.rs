@@ -53,7 +53,7 @@ const ELSEWHERE: &str = "
 | `LOG_ENABLED` | Nothing; `LOG_LEVEL=fatal` is as quiet as it gets. |
 | `MCP_ENABLED` | A warning; MCP is always served. |
 | `MCP_NOTES_DIR` | A warning; notes are where `NOTES_STORE` says. |
-| `METRICS_PATH`, `ENABLE_METRICS` | Nothing yet; this version has no metrics. |
+| `ENABLE_METRICS` | Nothing; the server always counts, and tells who may know. |
 | `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID` | systemd sets them, and hears from `serve` when it is ready, lives and stops: docs/deploy.md. |
 | `SERVICE_VERSION` | Nothing; the version is the program's own. |
 | `TRACING_HEADER` | Nothing; `X-Request-Id` and `traceparent` are always read. |

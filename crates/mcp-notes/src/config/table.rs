@@ -3,6 +3,7 @@
 mod audit;
 mod auth;
 mod backup;
+mod metrics;
 mod mongodb;
 mod oauth;
 mod proxies;
@@ -62,6 +63,8 @@ pub enum Group {
     Limits,
     /// How much each caller may ask.
     Rates,
+    /// What the server counts.
+    Metrics,
     /// Log lines.
     Logs,
     /// The audit log.
@@ -82,6 +85,7 @@ impl Group {
         Self::Redis,
         Self::Limits,
         Self::Rates,
+        Self::Metrics,
         Self::Logs,
         Self::Audit,
     ];
@@ -100,6 +104,7 @@ impl Group {
             Self::Redis => "Redis",
             Self::Limits => "Limits",
             Self::Rates => "Rate limits",
+            Self::Metrics => "Metrics",
             Self::Logs => "Logs",
             Self::Audit => "Audit log",
         }
@@ -432,6 +437,7 @@ pub const SETTINGS: &[&[Setting]] = &[
     redis::REDIS,
     LIMITS,
     rates::RATES,
+    metrics::METRICS,
     LOGS,
     audit::AUDIT,
 ];

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::PathBuf,
     time::Duration,
@@ -16,7 +16,7 @@ use mcp_serve::{
 
 use crate::{action::Action, rules::Isolation};
 
-use super::{AuthMode, ClientAuth, LogFormat, LogLevel, Origins, Profile, StoreUrl};
+use super::{AuthMode, ClientAuth, LogFormat, LogLevel, Origins, Profile, Secret, StoreUrl};
 use crate::audit::Destination;
 
 /// What was expected instead of the text; completes "expected ...".
@@ -47,6 +47,21 @@ pub(super) fn address(text: &str) -> Result<IpAddr, Expected> {
     }
     text.parse()
         .map_err(|_| "an IP address such as 127.0.0.1 or ::1".into())
+}
+
+/// An IP address and a port; 0 means any free one.
+pub(super) fn socket(text: &str) -> Result<SocketAddr, Expected> {
+    text.parse()
+        .map_err(|_| "an IP address and a port such as 127.0.0.1:9464 or [::1]:9464".into())
+}
+
+/// What can stand behind `Bearer` (RFC 6750 section 2.1), and is too long to be guessed.
+pub(super) fn bearer(text: &str) -> Result<Secret, Expected> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+    if (16..=512).contains(&text.len()) && text.bytes().all(fits) {
+        return Ok(Secret::new(text));
+    }
+    Err("16 to 512 letters, digits and -._~+/=".into())
 }
 
 /// A whole number of seconds, from `min` to thirty days.

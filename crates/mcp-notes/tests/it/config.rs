@@ -133,6 +133,8 @@ fn every_setting_takes_effect() {
         ("HSTS_SECONDS", "600"),
         ("ALLOW_PLAIN_HTTP", "true"),
         ("HEALTH_CHECK_PATH", "/status"),
+        ("METRICS_PATH", "/numbers"),
+        ("METRICS_ADDR", "127.0.0.1:9464"),
         ("NOTES_STORE", "sqlite:/var/lib/notes/notes.db"),
         ("TITLE_CHARS_MAX", "100"),
         ("CONTENT_CHARS_MAX", "5000"),
@@ -186,8 +188,8 @@ fn every_setting_takes_effect() {
         let of_a_group = ["OAUTH_", "REDIS_"]
             .iter()
             .any(|it| row.name.starts_with(it));
-        // Neither can be beside another that has a value here.
-        of_a_group || ["ALLOW_ANONYMOUS", "BACKUP_PASSPHRASE"].contains(&row.name)
+        // Two that can be beside no other with a value here, and one that is never shown.
+        of_a_group || ["ALLOW_ANONYMOUS", "BACKUP_PASSPHRASE", "METRICS_TOKEN"].contains(&row.name)
     };
     for row in rows().filter(|row| !elsewhere(row)) {
         let value = given.iter().find(|(name, _)| *name == row.name);

@@ -20,6 +20,7 @@ mod desk;
 mod engine;
 mod faces;
 mod isolation;
+mod metrics;
 #[cfg(feature = "mongodb")]
 mod mongodb;
 mod nginx;

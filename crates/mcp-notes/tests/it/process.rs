@@ -156,6 +156,13 @@ impl Served {
         log.iter().filter(|line| !is_calm(line)).cloned().collect()
     }
 
+    /// What the log says under this name, in the first line that has it.
+    pub(crate) fn logged(&self, name: &str) -> String {
+        let log = self.log.lock().unwrap();
+        let mut found = log.iter().filter_map(|line| line[name].as_str());
+        found.next().unwrap().to_owned()
+    }
+
     /// How many requests it has answered by now, as its log says.
     pub(crate) fn requests(&self) -> usize {
         let is_access = |line: &&Value| line["route"].is_string();

@@ -43,7 +43,7 @@ async fn health_tells_of_redis_and_the_server_goes_on_without_it() {
     let served = Served::start(folder.path(), &[("REDIS_URL", &url)]).await;
     let (_, report) = says(&served, "/health", "ok").await;
     assert_eq!(report["checks"]["redis"]["status"], "ok", "{report}");
-    assert_eq!(report["sessions"]["store"], "redis");
+    assert_eq!(report["checks"]["sessions"]["store"], "redis");
     redis.kill();
     let (status, report) = says(&served, "/readyz", "degraded").await;
     assert_eq!(status, 200);
@@ -103,7 +103,7 @@ async fn without_redis_the_sessions_are_in_memory_and_production_says_so() {
     let vars = [("APP_ENV", "production"), ("ALLOWED_HOSTS", "127.0.0.1")];
     let served = Served::start(folder.path(), &vars).await;
     let (_, report) = asked(&served, "/health").await;
-    assert_eq!(report["sessions"]["store"], "memory");
+    assert_eq!(report["checks"]["sessions"]["store"], "memory");
     assert!(report["checks"].get("redis").is_none());
     let (_, log) = served.stop().await;
     let told = log

@@ -164,6 +164,11 @@ impl Counter {
         self.0.fetch_add(1, Relaxed);
     }
 
+    /// Takes over what somebody else counted; a smaller number changes nothing.
+    pub fn raise_to(&self, count: u64) {
+        self.0.fetch_max(count, Relaxed);
+    }
+
     /// How many there were.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)

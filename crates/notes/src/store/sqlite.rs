@@ -30,7 +30,7 @@ use self::readers::{Readers, task};
 pub(super) use self::rebuild::SqliteRebuild;
 use self::write::Write;
 use self::writer::{Job, Writer, gone};
-use super::{Found, HitPosition, ListPosition, Listed, Listener, Stamp, Store, Turns};
+use super::{Found, HitPosition, ListPosition, Listed, Listener, Load, Stamp, Store, Turns};
 use crate::error::{Result, StoreError};
 use crate::note::{Note, NoteId, NotePatch, Owner};
 use crate::query::{Completion, ListQuery, TagCount, TitleMatch};
@@ -279,6 +279,10 @@ impl Store for SqliteStore {
 
     async fn turn(&self) -> Result<(), StoreError> {
         self.writer.turn().await
+    }
+
+    fn load(&self) -> Option<Load> {
+        Some(self.writer.load())
     }
 
     async fn close(&self) -> Result<(), StoreError> {

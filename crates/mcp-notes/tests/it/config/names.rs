@@ -93,7 +93,7 @@ fn variables_of_others_never_stop_the_start() {
         ("NO_PROXY", "x"),
         ("LOG_FILE", "x"),
         ("LOG_ENABLED", "x"),
-        ("METRICS_PATH", "x"),
+        ("ENABLE_METRICS", "x"),
         ("REQUEST_METHOD", "GET"),
         ("NOTES_STROE", ""),
         ("NOTES_SERVICE_HOST", "10.0.0.1"),

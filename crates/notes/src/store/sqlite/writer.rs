@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -12,7 +13,7 @@ use super::schema::store_error;
 use super::write::{Write, Written};
 use crate::error::{Error, Result, StoreError};
 use crate::store::listeners::Listeners;
-use crate::store::{Listener, closed};
+use crate::store::{Listener, Load, closed};
 
 /// Work on the connection that writes.
 pub(super) enum Job {
@@ -37,6 +38,23 @@ pub(super) struct WriteJob {
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
     listeners: Arc<Listeners>,
+    commits: Arc<Commits>,
+}
+
+/// How many commits there were, by their size.
+#[derive(Default)]
+struct Commits {
+    counts: [AtomicU64; Load::SIZES.len() + 1],
+    writes: AtomicU64,
+}
+
+impl Commits {
+    fn add(&self, writes: usize) {
+        let writes = writes as u64;
+        let place = Load::SIZES.partition_point(|size| *size < writes);
+        self.counts[place].fetch_add(1, Relaxed);
+        self.writes.fetch_add(writes, Relaxed);
+    }
 }
 
 impl Writer {
@@ -50,10 +68,12 @@ impl Writer {
         let (jobs, queue) = mpsc::channel(queue_max.max(1));
         let (opened, ready) = oneshot::channel();
         let listeners = Arc::<Listeners>::default();
+        let commits = Arc::<Commits>::default();
         let thread = Thread {
             queue,
             batch_max: batch_max.max(1),
             listeners: listeners.clone(),
+            commits: commits.clone(),
         };
         let body = move || match open() {
             Ok((conn, more)) => {
@@ -68,7 +88,12 @@ impl Writer {
             .spawn(body)
             .map_err(|error| StoreError::Other(Box::new(error)))?;
         let more = ready.await.map_err(|_| gone())??;
-        Ok((Self { jobs, listeners }, more))
+        let writer = Self {
+            jobs,
+            listeners,
+            commits,
+        };
+        Ok((writer, more))
     }
 
     pub(super) fn on_change(&self, listener: Listener) {
@@ -90,8 +115,16 @@ impl Writer {
         })
     }
 
+    /// How much there is to do, and what was done.
+    pub(super) fn load(&self) -> Load {
+        Load {
+            waiting: self.queued(),
+            commits: self.commits.counts.each_ref().map(|it| it.load(Relaxed)),
+            writes: self.commits.writes.load(Relaxed),
+        }
+    }
+
     /// How many jobs wait.
-    #[cfg(test)]
     pub(super) fn queued(&self) -> usize {
         self.jobs.max_capacity() - self.jobs.capacity()
     }
@@ -126,6 +159,7 @@ struct Thread {
     queue: mpsc::Receiver<Job>,
     batch_max: usize,
     listeners: Arc<Listeners>,
+    commits: Arc<Commits>,
 }
 
 impl Thread {
@@ -177,7 +211,10 @@ impl Thread {
 
     fn write(&self, conn: &mut Connection, batch: Vec<WriteJob>) {
         match guarded(conn, &batch) {
-            Ok(results) => self.answer(batch, results),
+            Ok(results) => {
+                self.commits.add(batch.len());
+                self.answer(batch, results);
+            }
             // Nobody else would get the lock either.
             Err(StoreError::Busy) => {
                 for job in batch {

@@ -25,6 +25,8 @@ fail() {
 . "$root/scripts/packages.sh"
 
 mkdir -p "$tools/bin"
+# What is installed holds its own path, which must be good from wherever the folder is linked.
+tools=$(CDPATH='' cd -- "$tools" && pwd -P)
 if command -v flock >/dev/null; then
     exec 9>"$tools/lock"
     flock 9

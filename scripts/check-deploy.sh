@@ -48,7 +48,7 @@ done
 
 say "systemd"
 units=$folder/units
-mkdir -p "$units/mcp-notes.service.d"
+mkdir -p "$units/mcp-notes.service.d" "$units/mcp-notes-backup.service.d"
 # What a unit starts must be there.
 cp /bin/true "$units/mcp-notes"
 for unit in deploy/systemd/*.service deploy/systemd/*.timer; do
@@ -56,6 +56,7 @@ for unit in deploy/systemd/*.service deploy/systemd/*.timer; do
     sed "s|/usr/bin/mcp-notes|$units/mcp-notes|" "$unit" >"$units/${unit##*/}"
 done
 cp deploy/systemd/replica.conf "$units/mcp-notes.service.d/"
+cp deploy/systemd/replica.conf "$units/mcp-notes-backup.service.d/"
 for unit in "$units"/*.service "$units"/*.timer; do
     [ -e "$unit" ] || continue
     systemd-analyze verify --man=no "$unit" >"$folder/said" 2>&1 || fail "$(cat "$folder/said")"

@@ -163,6 +163,10 @@ def check_kubernetes(objects, schemas):
     secure = {**spec["securityContext"], **container["securityContext"]}
     hold(secure["runAsNonRoot"] and secure["readOnlyRootFilesystem"], "pods are root or may write")
     hold(not secure["allowPrivilegeEscalation"] and secure["capabilities"]["drop"] == ["ALL"], "pods keep privileges")
+    hold(int(own["METRICS_ADDR"].rsplit(":", 1)[1]) == ports["metrics"], "METRICS_ADDR is not the port of the container")
+    for endpoint in kinds["ServiceMonitor"]["spec"]["endpoints"]:
+        names = {port["name"] for port in kinds["Service"]["spec"]["ports"]}
+        hold(endpoint["port"] in names, f"ServiceMonitor: no port {endpoint['port']}")
     check_secret(spec, container, own)
     check_policy(kinds["NetworkPolicy"]["spec"], ports)
     for kind in ("HTTPRoute", "ServiceMonitor"):

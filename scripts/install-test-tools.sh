@@ -82,7 +82,6 @@ install_python() {
 }
 
 # The nginx of the system, which is not on the path of everybody.
-# shellcheck disable=SC2030,SC2031  # It is meant to be another path in there alone.
 find_nginx() (
     PATH=$PATH:/usr/local/sbin:/usr/sbin
     command -v nginx
@@ -114,7 +113,6 @@ install_wrapper() {
 }
 
 # Go where its own archive puts it, which is not on the path of everybody.
-# shellcheck disable=SC2030,SC2031
 find_go() (
     PATH=$PATH:/usr/local/go/bin
     command -v go

@@ -36,6 +36,7 @@ keep() {
 random() { head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=\n'; }
 
 random | keep redis_password "$notes_and_redis"
+random | keep metrics_token "$notes"
 random | keep mongo_root_password "$mongo"
 random | keep mongo_password "$mongo"
 printf 'mongodb://mcp-notes:%s@mongo:27017/mcp-notes?replicaSet=rs0&authSource=mcp-notes' \

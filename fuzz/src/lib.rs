@@ -4,6 +4,7 @@
 //! Inputs are text as far as they can be, so that seeds are written by hand: a request is its first line, its header
 //! lines, an empty line and its body.
 
+mod archive;
 mod edge;
 #[path = "../../crates/mcp-notes/tests/it/xss/oracle.rs"]
 mod oracle;
@@ -15,6 +16,7 @@ mod tokens;
 
 use mcp_notes::web::markdown::Markdown;
 
+pub use archive::archive;
 pub use edge::mcp_request;
 pub use parsers::{bearer, forwarded, hosts, packet, proxy_header, signal};
 pub use rest::rest_request;

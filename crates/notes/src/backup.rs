@@ -297,8 +297,12 @@ async fn try_out(
     scratch: Option<PathBuf>,
     watch: Watcher<'_>,
 ) -> Result<Tally, BackupError> {
-    let store = SqliteStore::nameless(scratch.as_deref(), store::sqlite::Options::default());
-    let store = store.await?;
+    let options = store::sqlite::Options::default();
+    let store = match SqliteStore::nameless(scratch.as_deref(), options).await {
+        // An archive may lie where nobody can write.
+        Err(_) if scratch.is_some() => SqliteStore::nameless(None, options).await?,
+        opened => opened?,
+    };
     let tried = async {
         let (_, expected) = read(path, keys, Some(&store), Phase::Check, watch).await?;
         let found = counted(&store, expected, watch).await?;

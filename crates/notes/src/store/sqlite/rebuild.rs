@@ -83,7 +83,11 @@ impl Rebuild for SqliteRebuild {
         };
         let is_readable = !matches!(self.held, Held::Unreadable(_));
         let named = aside.clone();
-        blocking(move || swap(&path, &new, named.as_deref(), is_readable)).await??;
+        let swapped = blocking(move || swap(&path, &new, named.as_deref(), is_readable)).await?;
+        if swapped.is_err() {
+            self.remove_new();
+        }
+        swapped?;
         Ok(aside.map(|aside| aside.display().to_string()))
     }
 
@@ -158,7 +162,15 @@ fn swap(
             Ok(()) => {}
         }
     }
-    fs::rename(new, path).map_err(file_error)?;
+    if let Err(error) = fs::rename(new, path) {
+        // The old file has its name, and maybe a second one.
+        match aside {
+            Some(aside) if path.exists() => fs::remove_file(aside).map_err(file_error)?,
+            Some(aside) => fs::rename(aside, path).map_err(file_error)?,
+            None => {}
+        }
+        return Err(file_error(error));
+    }
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(file_error)

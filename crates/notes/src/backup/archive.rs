@@ -37,6 +37,8 @@ const WINDOW_LOG_MAX: u32 = 24;
 /// How hard it is compressed: fast, and most of what can be gained.
 const LEVEL: i32 = 3;
 
+const WRONG_LINE: Broken = Broken::Damaged("a line of it is wrong");
+
 /// What an archive says of itself before it is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
@@ -268,18 +270,40 @@ impl<R: BufRead> Reader<R> {
         let Some((b'\n', line)) = self.line.split_last() else {
             return Err(Broken::Damaged("a line of it has no end"));
         };
-        let record = record::take(line).map_err(|error| match error {
-            LineError::Damaged => Broken::Damaged("a line of it is wrong"),
-            LineError::Unknown(kind) => Broken::Newer {
-                version: plain(&self.header.version),
-                what: format!("records of the kind {kind}"),
-            },
-        })?;
+        let record = match record::take(line) {
+            Ok(record) => record,
+            Err(LineError::Damaged) => return Err(WRONG_LINE),
+            Err(LineError::Unknown(kind)) => return Err(self.unknown(&kind)),
+        };
         match &record {
             Record::Note(note) => self.tally.note(note),
             Record::Token(kept) => self.tally.token(kept),
         }
         Ok(Some(record))
+    }
+
+    /// What an archive with such records is: that of a later version if its checksum is right, and
+    /// otherwise damaged where a name stands.
+    fn unknown(&mut self, kind: &str) -> Broken {
+        let Some(mut lines) = self.lines.take() else {
+            return WRONG_LINE;
+        };
+        if let Err(error) = io::copy(&mut lines, &mut io::sink()) {
+            return Broken::of(error);
+        }
+        let (source, digest) = lines.into_inner().finish().finish();
+        let mut end = Vec::new();
+        if let Err(error) = source.take(HEADER_BYTES_MAX).read_to_end(&mut end) {
+            return Broken::of(error);
+        }
+        let expected = format!("\"sha256\":\"{}\"}}\n", hex(&digest));
+        if !end.ends_with(expected.as_bytes()) {
+            return WRONG_LINE;
+        }
+        Broken::Newer {
+            version: plain(&self.header.version),
+            what: format!("records of the kind {kind}"),
+        }
     }
 
     /// Compares what follows the frame with what must follow it.
